@@ -202,7 +202,7 @@ int RunClassify(ClassifyCommand c, int threads) {
   if (!c.html.empty()) {
     Check(!IsInParts(c.task.output, c.task.inputs.paths), ErrorCode::kUsage,
           "html: the page is written by one process in one go, without mpirun and --resume");
-    CheckIsNoInputOf(c.task.inputs.paths, c.html);
+    CheckIsNoInputOf(c.task.inputs.paths, c.task.model, c.html);
     page.emplace(c.html, c.task.model);
   }
   const bool explains = page || !c.explain_labels.empty();

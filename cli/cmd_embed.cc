@@ -61,7 +61,7 @@ void CheckOutput(const EmbedCommand& c, OutputForm format) {
   }
   const std::string ranges[] = {c.ranges.value_or("")};
   for (const std::filesystem::path& file : written) {
-    CheckIsNoInputOf(inputs, file);
+    CheckIsNoInputOf(inputs, c.task.model, file);
     if (c.ranges) CheckIsNoInput(file, ranges);
   }
 }

@@ -237,7 +237,7 @@ Chart MakeChart(const LshReport& report) {
 int RunLshReport(const LshReportCommand& c, int threads) {
   if (!c.output.empty()) {  // what is wrong with it fails before the work
     FormatOf(c.output);
-    CheckIsNoInputOf({c.text}, c.output);
+    CheckIsNoInputOf({c.text}, c.model, c.output);
   }
   const LshReport report = Measure(c, threads);
   if (!c.output.empty()) {

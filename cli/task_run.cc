@@ -72,7 +72,7 @@ std::unique_ptr<AnswerParts> PartsOf(const TaskCommand& c) {
 // The file of the answers, so that what cannot be written is found before the model is loaded.
 std::unique_ptr<io::AtomicFile> OpenOutput(const TaskCommand& c) {
   if (!c.output.file || c.writes_vectors) return nullptr;
-  CheckIsNoInputOf(c.inputs.paths, *c.output.file);
+  CheckIsNoInputOf(c.inputs.paths, c.model, *c.output.file);
   return Speaks() ? std::make_unique<io::AtomicFile>(*c.output.file) : nullptr;
 }
 

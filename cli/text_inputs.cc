@@ -1,10 +1,14 @@
 #include "cli/text_inputs.h"
 
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
+#include "cli/check.h"
 #include "cli/data_options.h"
 #include "cli/visual/command.h"
 #include "cli/visual/output.h"
+#include "cli/visual/text.h"
 
 namespace longspan::cli {
 namespace {
@@ -43,9 +47,19 @@ void AddInputOptions(CLI::App& command, InputOptions& options) {
   AddPairOption(&command, &options.data);
 }
 
-void CheckIsNoInputOf(const std::vector<std::string>& paths, const std::filesystem::path& output) {
+void CheckIsNoInputOf(const std::vector<std::string>& paths, const std::filesystem::path& model,
+                      const std::filesystem::path& output) {
   const std::vector<std::string> files = ListTextFiles(paths);
   CheckIsNoInput(output, files);
+  std::error_code none;
+  if (!std::filesystem::exists(output, none)) return;
+  const auto folder = std::filesystem::weakly_canonical(output, none).parent_path();
+  for (std::filesystem::path above = folder; !above.empty(); above = above.parent_path()) {
+    Check(!std::filesystem::equivalent(above, model, none), ErrorCode::kUsage,
+          "output: {} is a file of the model's folder; write to another place",
+          Printable(output.string()));
+    if (above == above.root_path()) break;
+  }
 }
 
 std::string PairField(const DataOptions& data) {

@@ -41,8 +41,10 @@ class TextInputs : public TextSource {
   bool squad_;
 };
 
-// kUsage when `output` is one of the files that these paths, folders among them, mean.
-void CheckIsNoInputOf(const std::vector<std::string>& paths, const std::filesystem::path& output);
+// kUsage when `output` is one of the files that these paths, folders among them, mean, or a file
+// that is there already in the folder of the model that reads them, or below it.
+void CheckIsNoInputOf(const std::vector<std::string>& paths, const std::filesystem::path& model,
+                      const std::filesystem::path& output);
 
 // The name of the second text of a pair: the option's, else "text_pair".
 std::string PairField(const DataOptions& data);

@@ -1,9 +1,11 @@
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "base/errors.h"
 #include "families/families.h"
+#include "io/atomic_directory.h"
 #include "io/paths.h"
 #include "longspan/files.h"
 #include "longspan/folders.h"
@@ -74,9 +76,14 @@ InitResult InitModel(const std::filesystem::path& output, const InitOptions& o) 
   // As a config.json it has to be one that can be read again.
   const auto model = family.parse(config->Json(), "init")->Make(ParameterMemory::kOwn);
   model->Initialise(o.seed);
-  model->Save(output);
+  // A new folder appears whole or not at all.
+  std::optional<io::AtomicDirectory> fresh;
+  if (!io::Exists(output)) fresh.emplace(output);
+  const std::filesystem::path& folder = fresh ? fresh->path() : output;
+  model->Save(folder);
   InitResult result;
-  TakeTokenizer(output, o, &result);
+  TakeTokenizer(folder, o, &result);
+  if (fresh) fresh->Commit();
   result.info = PublicInfo(model->info(), family.type);
   result.parameters = std::as_const(*model).parameters().count();
   return result;

@@ -15,10 +15,13 @@
 namespace longspan::io {
 namespace {
 
-// Renaming over a device or a FIFO would replace it: such a target is refused, not written.
+// Renaming over a device, a FIFO or a link would replace it: such a target is refused, not written.
 void CheckTarget(const std::filesystem::path& target) {
   struct stat status {};
-  if (Again([&] { return stat(target.c_str(), &status); }) == 0) {
+  if (Again([&] { return lstat(target.c_str(), &status); }) == 0) {
+    Check(!S_ISLNK(status.st_mode), ErrorCode::kIo,
+          "{}: cannot write: it is a link, which the file would replace; name what it leads to",
+          PathText(target));
     Check(S_ISREG(status.st_mode), ErrorCode::kIo, "{}: cannot write: it is {}", PathText(target),
           FileKind(status.st_mode));
   } else if (errno != ENOENT) {

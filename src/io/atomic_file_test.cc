@@ -190,6 +190,12 @@ TEST(AtomicFile, BadTargets) {
   EXPECT_TRUE(refuses(dir / "fifo", "it is a FIFO"));
   PutFile(dir / "file", "");
   EXPECT_TRUE(refuses(dir / "file/x", "Not a directory"));
+  for (const char* to : {"file", "nowhere", "/proc/self/fd/1"}) {  // the last is /dev/stdout
+    fs::create_symlink(to, dir / "link");
+    EXPECT_TRUE(refuses(dir / "link", "it is a link")) << to;
+    EXPECT_EQ(fs::read_symlink(dir / "link"), to);
+    fs::remove(dir / "link");
+  }
   // The longest name that the system takes is written all the same.
   EXPECT_NO_THROW(WriteFileAtomic(dir / std::string(255, 'n'), "text"));
   EXPECT_EQ(Listing(dir.path()), "fifo file " + std::string(255, 'n'));

@@ -198,10 +198,14 @@ void TensorSource::ReadFloatPart(std::string_view name, idx_t size, idx_t begin,
       Convert(info.dtype, piece.data(), out.data() + (i - begin), count);
     }
   }
-  if (non_finite == NonFinite::kAllow) return;
-  const idx_t bad = CountNonFinite(out);
+  if (non_finite == NonFinite::kRefuse) CheckFiniteTensor(*this, name, out);
+}
+
+void CheckFiniteTensor(const TensorSource& source, std::string_view name,
+                       std::span<const float> values) {
+  const idx_t bad = CountNonFinite(values);
   Check(bad == 0, ErrorCode::kFormat, "{}: tensor \"{}\": {} of {} values are NaN or infinite",
-        source(), Escape(name), bad, std::ssize(out));
+        source.source(), Escape(name), bad, std::ssize(values));
 }
 
 }  // namespace longspan::io

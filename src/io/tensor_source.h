@@ -81,6 +81,10 @@ class TensorSource {
   void CheckRoom(std::string_view name, std::uint64_t bytes) const;
 };
 
+// kFormat when values are not finite: names the tensor, as `name` has it, and counts them.
+void CheckFiniteTensor(const TensorSource& source, std::string_view name,
+                       std::span<const float> values);
+
 // The weights of a model folder in the Hugging Face layout. The first of these that is there is
 // taken, and nothing else is tried when it is damaged: model.safetensors, the shards that
 // model.safetensors.index.json names, pytorch_model.bin (io/pytorch_file.h), the shards of

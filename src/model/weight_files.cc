@@ -17,6 +17,11 @@ bool Skipped(const WeightNames& names, std::string_view name) {
   return names.skipped && names.skipped(name);
 }
 
+// As the file, or the model's own class, has it.
+std::string Told(const WeightNames& names, const std::string& name) {
+  return names.told ? names.told(name) : name;
+}
+
 // One line per parameter that cannot be read.
 std::vector<std::string> Problems(const io::TensorSource& source, const WeightNames& names,
                                   const ParameterTable& table) {
@@ -25,9 +30,9 @@ std::vector<std::string> Problems(const io::TensorSource& source, const WeightNa
     if (Skipped(names, info.name)) continue;
     const std::string name = names.find(source, info.name);
     if (name.empty()) {
-      problems.push_back(fmt::format("{} is missing", info.name));
+      problems.push_back(fmt::format("{} is missing", Told(names, info.name)));
     } else if (source.Info(name).shape != info.shape) {
-      problems.push_back(fmt::format("{} has shape {}, the config needs {}", info.name,
+      problems.push_back(fmt::format("{} has shape {}, the config needs {}", Told(names, info.name),
                                      ShapeText(source.Info(name).shape), ShapeText(info.shape)));
     }
   }
@@ -63,16 +68,20 @@ std::vector<std::string> ReadParameters(const io::TensorSource& source, const We
     for (std::size_t i = 0; i < std::min(problems.size(), limits::kToldTensors); ++i) {
       list += (i == 0 ? "" : "; ") + problems[i];
     }
-    Fail(ErrorCode::kFormat, "{}: {} tensor{} do not fit config.json: {}{}{}", source.source(),
-         problems.size(), problems.size() == 1 ? "" : "s", list,
-         problems.size() > limits::kToldTensors ? "; ..." : "", Incomplete(source));
+    Fail(ErrorCode::kFormat, "{}: {} not fit config.json: {}{}{}", source.source(),
+         problems.size() == 1 ? "1 tensor does" : fmt::format("{} tensors do", problems.size()),
+         list, problems.size() > limits::kToldTensors ? "; ..." : "", Incomplete(source));
   }
   const ParameterWriter writer = table.Write();
   for (const ParameterInfo& info : table.list()) {
     if (Skipped(names, info.name)) continue;
     const View<float, 1> values = writer.vector(info.name);
-    source.ReadFloatInto(names.find(source, info.name),
-                         {values.data, static_cast<std::size_t>(values.size())}, non_finite);
+    const std::string name = names.find(source, info.name);
+    const std::span<float> read{values.data, static_cast<std::size_t>(values.size())};
+    source.ReadFloatInto(name, read, io::NonFinite::kAllow);
+    if (non_finite == io::NonFinite::kRefuse) {
+      io::CheckFiniteTensor(source, Told(names, name), read);
+    }
   }
   return UnreadTensors(source, names, table);
 }
@@ -91,9 +100,7 @@ std::vector<std::string> UnreadTensors(const io::TensorSource& source, const Wei
 }
 
 std::vector<std::string> ToldNames(const WeightNames& names, std::vector<std::string> tensors) {
-  for (std::string& name : tensors) {
-    if (names.told) name = names.told(name);
-  }
+  for (std::string& name : tensors) name = Told(names, name);
   return tensors;
 }
 

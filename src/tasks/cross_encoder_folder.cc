@@ -1,5 +1,6 @@
 #include "tasks/cross_encoder_folder.h"
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -35,22 +36,30 @@ const TorchActivation* ActivationOfLogit(const FolderObject& own, const FolderOb
   return &ActivationOf("torch.nn.Sigmoid", "activation_fn", config.source);
 }
 
+// Whether these are a model of vectors: what pools and normalizes them has no part in scores.
+bool AreOfVectors(const std::vector<SentenceModule>& modules) {
+  return modules.size() > 1 && IsTransformer(modules.front().kind) &&
+         std::all_of(modules.begin() + 1, modules.end(), [](const SentenceModule& module) {
+           return module.kind == "Pooling" || module.kind == "Normalize";
+         });
+}
+
 }  // namespace
 
 CrossEncoderFolder ReadCrossEncoderFolder(const fs::path& directory) {
   CrossEncoderFolder folder;
-  if (directory.empty()) {
-    folder.activation = ActivationOfLogit({}, {});
-    return folder;
-  }
+  folder.activation = ActivationOfLogit({}, {});
+  if (directory.empty()) return folder;
+  const fs::path file = directory / "modules.json";
+  const std::string source = io::Escape(file.string());
+  std::vector<SentenceModule> modules;
+  if (io::Exists(file)) modules = ReadModules(file, source);
+  // To learn scores from: its prompts are those of single texts.
+  if (AreOfVectors(modules)) return folder;
   const FolderObject own = ReadFolderObject(directory / "config_sentence_transformers.json");
   folder.activation = ActivationOfLogit(own, ReadFolderObject(directory / "config.json"));
   const Prompts prompts = ReadPrompts(own.object, own.source);
   if (prompts.default_name) folder.prompt = PromptNamed(prompts, *prompts.default_name);
-  const fs::path file = directory / "modules.json";
-  if (!io::Exists(file)) return folder;
-  const std::string source = io::Escape(file.string());
-  const std::vector<SentenceModule> modules = ReadModules(file, source);
   for (const SentenceModule& module : modules) {
     Check(IsTransformer(module.kind) && modules.size() == 1, ErrorCode::kFormat,
           "{}: has {} modules, '{}' among them; the scores of a CrossEncoder come from one "

@@ -160,6 +160,13 @@ TEST_F(CrossEncoderFolders, HaveOneTransformerAndMayHaveAPrompt) {
       dir_ / "modules.json",
       "[" + transformer + R"(,{"path":"1_Dense","type":"sentence_transformers.models.Dense"}])");
   EXPECT_TRUE(Refuses("has 2 modules"));
+  // A model of vectors is an encoder that scores may be learned with.
+  PutFile(
+      dir_ / "modules.json",
+      "[" + transformer + R"(,{"path":"1_Pooling","type":"sentence_transformers.models.Pooling"},
+              {"path":"2_Normalize","type":"sentence_transformers.models.Normalize"}])");
+  EXPECT_EQ(Read().prompt, "");
+  EXPECT_EQ(ActivationName(), "Sigmoid");
   PutFile(dir_ / "modules.json", R"([{"path":"1","type":"x.LogitScore"}])");
   EXPECT_TRUE(Refuses("module 'x.LogitScore' is not known"));
 }

@@ -246,6 +246,12 @@ class Embed(Case):
             self.fails(2, "embed", "-m", model, rows, "-o", self.dir / out, says=["one of the files that are read"])
         with open(rows, encoding="utf-8") as stdin:
             self.fails(2, "embed", "-m", model, "-", "--format", "jsonl", "-o", rows, stdin=stdin)
+        # Nor the model, whose files are read too.
+        config = (model / "config.json").read_bytes()
+        for command in ("embed", "classify", "fill-mask"):
+            self.fails(2, command, "-m", model, rows, "-o", model / "config.json", "--output-format", "jsonl",
+                       says=["a file of the model's folder"])
+        self.assertEqual((model / "config.json").read_bytes(), config)
         self.fails(2, "embed", "-m", model, texts, "-o", texts / "1.txt", says=["1.txt"])
         ids = self.dir / "v.ids.jsonl"
         ids.write_text(whole)
