@@ -60,9 +60,9 @@ template <class What>
 std::unique_lock<std::mutex> LockForCode(const What& what) {
   std::unique_lock lock(CodeMutex());
   CheckHeap(what);  // a thread's first allocation reserves addresses: not while another makes code
-  // On AVX-512 products have some hundred kernels, 256 KiB each while they are made. Only addresses
-  // are asked for; no page is touched.
-  constexpr std::size_t kCode = std::size_t{64} << 20;
+  // On AVX-512 products have some hundred kernels, 256 KiB each while they are made. Beside them
+  // the heap of a thread may grow, by 64 MiB of addresses at once. No page of all that is touched.
+  constexpr std::size_t kCode = std::size_t{128} << 20;
   void* code = mmap(nullptr, kCode, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (code == MAP_FAILED) FailRoom(kCode, what());
   munmap(code, kCode);
