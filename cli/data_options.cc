@@ -40,8 +40,11 @@ void AddReadOptions(CLI::App* command, DataOptions* data, bool listed) {
 }
 
 void AddPairOption(CLI::App* command, DataOptions* data, bool listed) {
-  auto* option = command->add_option("--text-pair-column,--text-pair-field", data->pair_field,
-                                     "Column or field that holds a second text");
+  auto* option = command->add_option_function<std::string>(
+      "--text-pair-column,--text-pair-field",
+      [data](const std::string& name) { data->pair_field = name; },
+      "Column or field of a second text (default: text_pair; '': none)");
+  option->type_name("NAME");
   if (!listed) option->group("");
 }
 
@@ -51,9 +54,8 @@ CLI::Option* AddLabelOption(CLI::App* command, DataOptions* data, const char* te
 
 void AddLabelOptions(CLI::App* command, DataOptions* data, bool listed) {
   AddPairOption(command, data, listed);
-  AddLabelOption(
-      command, data,
-      "Column or field that holds the labels (default: label); in tables a|b is a set of two");
+  AddLabelOption(command, data,
+                 "Column or field of the labels (default: label); in sets, a|b of a table is two");
 }
 
 void Refusals::Add(const TextRow& row, const Error& why) {

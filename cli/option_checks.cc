@@ -14,6 +14,17 @@ namespace {
 constexpr std::string_view kTexts[] = {"pair",  "question", "prompt", "stop",
                                        "title", "x-label",  "choice", "TEXT"};
 
+// Options whose empty value says that there is none.
+constexpr std::string_view kNoneIfEmpty[] = {"text-pair-column"};
+
+bool MayBeEmpty(const CLI::Option& option) {
+  return std::any_of(option.get_lnames().begin(), option.get_lnames().end(),
+                     [](const std::string& name) {
+                       return std::find(std::begin(kNoneIfEmpty), std::end(kNoneIfEmpty), name) !=
+                              std::end(kNoneIfEmpty);
+                     });
+}
+
 bool HoldsText(const CLI::Option& option) {
   const auto is_text = [](const std::string& name) {
     return std::find(std::begin(kTexts), std::end(kTexts), name) != std::end(kTexts);
@@ -63,7 +74,7 @@ void RefuseUnfitValues(CLI::Option& option) {
     problem = UnsignedProblem;
   } else if (type.starts_with("FLOAT")) {
     problem = FloatProblem;
-  } else if (!HoldsText(option)) {
+  } else if (!HoldsText(option) && !MayBeEmpty(option)) {
     problem = TextProblem;
   }
   if (problem == nullptr) return;

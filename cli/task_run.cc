@@ -343,9 +343,9 @@ bool TaskRun::NextChunk(TextInputs& inputs, const TextOf& text_of, TaskChunk& ch
 
 TextOf TaskRun::PlainText() const {
   const DataOptions& data = command_.inputs.data;
-  return [text = data.text_field, pair = PairField(data)](const InputText& input) -> TaskText {
+  return [text = data.text_field, pair = PairFieldOf(data)](const InputText& input) -> TaskText {
     if (!input.has_fields) return {input.text, std::nullopt};
-    return {input.Text(text), input.OptionalText(pair)};
+    return {input.Text(text), pair ? input.OptionalText(pair->name) : std::nullopt};
   };
 }
 

@@ -28,7 +28,9 @@ TextRules RulesOf(const InputOptions& options, std::vector<WantedField> fields, 
 }
 
 std::vector<WantedField> TextFields(const DataOptions& data) {
-  return {{data.text_field, true}, {PairField(data), !data.pair_field.empty()}};
+  std::vector<WantedField> fields = {{data.text_field, true}};
+  if (const auto pair = PairFieldOf(data)) fields.push_back(*pair);
+  return fields;
 }
 
 }  // namespace
@@ -60,10 +62,6 @@ void CheckIsNoInputOf(const std::vector<std::string>& paths, const std::filesyst
           Printable(output.string()));
     if (above == above.root_path()) break;
   }
-}
-
-std::string PairField(const DataOptions& data) {
-  return data.pair_field.empty() ? "text_pair" : data.pair_field;
 }
 
 TextInputs::TextInputs(const InputOptions& options, std::vector<WantedField> fields, bool squad)

@@ -46,7 +46,4 @@ class TextInputs : public TextSource {
 void CheckIsNoInputOf(const std::vector<std::string>& paths, const std::filesystem::path& model,
                       const std::filesystem::path& output);
 
-// The name of the second text of a pair: the option's, else "text_pair".
-std::string PairField(const DataOptions& data);
-
 }  // namespace longspan::cli

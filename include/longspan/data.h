@@ -36,7 +36,8 @@ struct DataOptions {
   std::string encoding = "utf-8";
   // Columns of tables, fields of JSON.
   std::string text_field = "text", label_field = "label";
-  std::string pair_field;      // the second of two texts; empty: none
+  // The second of two texts. Absent: "text_pair" where a row has it. Empty: none is read.
+  std::optional<std::string> pair_field = {};
   char label_separator = '|';  // between the names of a set of labels, in CSV and TSV
   // Largest size of a line, of a record of a table, or of a text that is asked about.
   std::size_t most_line_bytes = std::size_t{64} << 20;
@@ -60,6 +61,10 @@ struct WantedField {
   bool required = false;  // a table without this column cannot be read at all
   bool exact = false;     // integers of any length come back digit by digit
 };
+
+// The field of second texts: the one that `data` names, which is required, else "text_pair", which
+// is not, unless the texts or labels are named so. Absent: none is to be read.
+std::optional<WantedField> PairFieldOf(const DataOptions& data);
 
 // Tagged words as CoNLL writes them: a word and what is known of it a line, in columns between tabs
 // or blanks, and a blank line after each sentence. A sentence is a row with two lists.

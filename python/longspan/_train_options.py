@@ -16,7 +16,8 @@ class ReadOptions(TypedDict, total=False):
 
     format: "auto" (as a file's name ends), "text", "csv", "tsv", "jsonl" or "json".
     encoding: "utf-8", or any name that iconv knows; "bytes" keeps every byte of prose.
-    text_field, label_field, pair_field: columns of tables, fields of JSON: "text", "label", none.
+    text_field, label_field, pair_field: columns of tables, fields of JSON: "text", "label", and
+        "text_pair" where rows have it; "" reads no second text.
         Of "rerank" the first two are the text and its relevance.
     label_separator: between the names of a set of labels in tables: "|", "classify".
     max_line_bytes: the largest line or row that is accepted; 64 MiB.

@@ -42,6 +42,17 @@ data::Row RowWith(const TextRow& row, const std::string& field) {
 
 }  // namespace
 
+std::optional<WantedField> PairFieldOf(const DataOptions& data) {
+  constexpr const char* kUsual = "text_pair";
+  if (!data.pair_field) {
+    // What was named as something else is no second text.
+    if (data.text_field == kUsual || data.label_field == kUsual) return std::nullopt;
+    return WantedField{kUsual, false};
+  }
+  if (data.pair_field->empty()) return std::nullopt;
+  return WantedField{*data.pair_field, true};
+}
+
 std::string TextRow::Text(const std::string& field) const {
   return RowWith(*this, field).Text(field);
 }

@@ -149,7 +149,8 @@ ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
     std::vector<text::Encoding> encoded(some.size());
     ParallelFor(context, std::ssize(some), [&](idx_t i, int) {
       const auto n = static_cast<std::size_t>(i);
-      encoded[n] = EncodeRow(tokenizer, some[n], limits.pairs, limits.tokens);
+      encoded[n] =
+          EncodeRow(tokenizer, some[n], limits.pairs || !some[n].pair.empty(), limits.tokens);
     });
     for (std::size_t n = 0; n < some.size(); ++n) {
       const text::Encoding& row = encoded[n];

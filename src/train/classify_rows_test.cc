@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/files.h"
+#include "tests/support/word_tokenizer.h"
 #include "text/bytes_tokenizer.h"
 #include "train/classify_task.h"
 
@@ -101,6 +102,32 @@ TEST(TokenizeRows, LabelsBecomeIds) {
                      "label \"B \" is not one of the 2 that the model has; it has \"b\""));
   named.by_id = true;
   EXPECT_EQ(ids({"LABEL_1", "LABEL_0"}, named), (std::vector<std::int32_t>{1, 0}));
+}
+
+TEST(TokenizeRows, ARowWithASecondTextIsAPair) {
+  Context context(1);
+  const test::WordTokenizer words({"x", "y"});
+  const text::Tokenizer& tokenizer = words;
+  TextModelInfo info = Classifier({"a"});
+  info.vocab_size = tokenizer.vocabulary();
+  info.token_types = 2;
+  LabelledTexts texts{"data.csv", {}, false, 0, "x"};
+  for (const char* pair : {"y", ""}) {
+    LabelledText row;
+    row.text = "x";
+    row.pair = pair;
+    row.labels = {"a"};
+    texts.rows.push_back(row);
+  }
+  const auto rows_of = [&](bool pairs) {
+    return TokenizeRows(context, tokenizer, texts, {{"a"}, ProblemType::kSingleLabel}, info,
+                        {8, false, pairs});
+  };
+  const auto length = [&](const text::Encoding& row) { return row.size(); };
+  const ClassifyRows rows = rows_of(false), all = rows_of(true);
+  EXPECT_EQ(rows.lengths()[0], length(tokenizer.EncodePair("x", "y", {}).front()));
+  EXPECT_EQ(rows.lengths()[1], length(tokenizer.Encode("x", {}).front()));
+  EXPECT_EQ(all.lengths()[1], length(tokenizer.EncodePair("x", "", {}).front()));
 }
 
 }  // namespace

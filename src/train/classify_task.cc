@@ -230,7 +230,7 @@ nlohmann::json ClassifyTask::DecidingOptions() const {
                              {"labels", target_.labels},
                              {"text_column", options().data.read.text_field},
                              {"label_column", options().data.read.label_field},
-                             {"pair_column", options().data.read.pair_field}};
+                             {"pair_column", options().data.read.pair_field.value_or("")}};
   // Left out where there are none: runs from before there was a choice go on.
   if (!weights_.empty()) deciding["class_weights"] = weights_;
   if (task_.label_smoothing > 0.0) deciding["label_smoothing"] = task_.label_smoothing;

@@ -38,7 +38,7 @@ struct ClassifyRows : EncodedRows {
 struct ClassifyLimits {
   idx_t tokens = 512;     // the longest row
   bool truncate = false;  // longer ones; else they are an error
-  bool pairs = false;     // texts come in pairs
+  bool pairs = false;     // every row is a pair; else those whose second text is not empty
 };
 
 // kLimit for a row that is too long and may not be cut, with the number of such rows; kFormat for a

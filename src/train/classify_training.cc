@@ -38,8 +38,7 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   CheckTaskOptions(given, "classify", MetricNames(task.problem));
   auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   CheckClassLoss(task, task.problem);
-  const ClassifyLimits limits{options.tokens, Truncates(task.overflow),
-                              !options.data.read.pair_field.empty()};
+  const ClassifyLimits limits{options.tokens, Truncates(task.overflow)};
   const ProblemType problem = task.problem;
   std::vector<std::string> notes;
   const data::ScratchPlace place{options.output};
@@ -82,8 +81,7 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
   const auto model = LoadTextModel(o.model, load, &notes);
   const TextModelInfo& info = model->info();
   CheckHead(o.model, info, HeadKind::kSequence);
-  const ClassifyLimits limits{TokensOfRows(o.tokens, info), Truncates(o.task.overflow),
-                              !o.data.pair_field.empty()};
+  const ClassifyLimits limits{TokensOfRows(o.tokens, info), Truncates(o.task.overflow)};
   ClassifyTarget target{info.labels, info.problem};
   const bool inferred = info.problem == ProblemType::kInferred;
   if (inferred && info.label_count() == 1) target.problem = ProblemType::kRegression;

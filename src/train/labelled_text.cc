@@ -94,10 +94,10 @@ RowLabel ValueLabel(const json& value, const std::string& where) {
 class TableReader {
  public:
   TableReader(const DataOptions& options, ProblemType problem, LabelledTexts* out)
-      : options_(options), problem_(problem), out_(out) {
+      : options_(options), pair_(PairFieldOf(options)), problem_(problem), out_(out) {
     rules_.options = options;
     rules_.fields = {{options.text_field, true}, {options.label_field, true}};
-    if (!options.pair_field.empty()) rules_.fields.push_back({options.pair_field, true});
+    if (pair_) rules_.fields.push_back(*pair_);
     WantId(&rules_);
     rules_.labels = true;
   }
@@ -107,11 +107,21 @@ class TableReader {
     out_->source = ReadRowFiles(
         files, rules_, "texts with labels",
         [&](const data::Row& row, bool table) { Add(row, table); }, notes);
+    if (notes != nullptr) AddNotes(notes);
     Finish();
     out_->fingerprint = digest_.Fingerprint();
   }
 
  private:
+  // What was decided by a column that nobody named.
+  void AddNotes(std::vector<std::string>* notes) const {
+    if (pairs_ > 0 && !options_.pair_field) {
+      notes->push_back(fmt::format(
+          "{}: pairs: \"{}\" is the second text of {} of {} rows; --text-pair-column '' reads none",
+          out_->source, pair_->name, pairs_, out_->rows.size()));
+    }
+  }
+
   // Whether a row of zeros and ones stands for the labels is seen when all rows are there.
   void Finish() {
     if (sets_ != out_->rows.size()) return;
@@ -135,17 +145,18 @@ class TableReader {
     labelled.line = row.line;
     labelled.text = row.Text(options_.text_field);
     labelled.id = IdOf(row);
-    if (!options_.pair_field.empty()) {
-      // Half of a pair may be missing in a table; in JSON it must be there.
-      labelled.pair =
-          table ? row.OptionalText(options_.pair_field).value_or("")
-                : io::GetString(row.fields, options_.pair_field, io::kRequired, labelled.where);
+    if (pair_) {
+      // Half of a pair may be missing in a table; a field of JSON that was named must be there.
+      labelled.pair = table || !pair_->required
+                          ? row.OptionalText(pair_->name).value_or("")
+                          : io::GetString(row.fields, pair_->name, io::kRequired, labelled.where);
     }
     const json* label = nullptr;
     if (row.fields.contains(options_.label_field)) label = &row.fields[options_.label_field];
     Check(table || label != nullptr, ErrorCode::kFormat, "{}: \"{}\" is missing", labelled.where,
           io::Escape(options_.label_field));
     TakeLabel(label == nullptr ? json(std::string()) : *label, table, row.labelled, &labelled);
+    pairs_ += labelled.pair.empty() ? 0 : 1;
     Digest(labelled);
     out_->rows.push_back(labelled);
   }
@@ -180,10 +191,12 @@ class TableReader {
   }
 
   const DataOptions& options_;
+  const std::optional<WantedField> pair_;  // of the second text; none: it is not read
   ProblemType problem_;
   LabelledTexts* out_;
   data::RowRules rules_;
   std::size_t sets_ = 0;  // rows with one
+  idx_t pairs_ = 0;       // rows with a second text
   OneHotRule one_hot_;
   std::string twice_;  // the first row with a label that stands twice in its set
   RowDigest digest_;

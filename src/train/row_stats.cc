@@ -82,7 +82,7 @@ CountedRows CountLabelled(const RowStatsOptions& options, const FileList& files,
   for (LabelledText row : texts.rows) {
     CountedRow one;
     one.inputs = {{std::move(row.text), std::nullopt}};
-    if (!data.pair_field.empty()) one.inputs.front().pair = std::move(row.pair);
+    if (!row.pair.empty()) one.inputs.front().pair = std::move(row.pair);
     for (const std::string& label : row.labels) {
       ++labels[label];
       one.learnt += fmt::format("{} {}", label.size(), label);

@@ -274,6 +274,48 @@ TEST(LabelledTextTest, BadRowsMayBeLeftOut) {
   EXPECT_NE(notes[0].find("3 rows cannot be used"), std::string::npos) << notes[0];
 }
 
+TEST(LabelledTextTest, AColumnOfTheUsualNameIsTheSecondText) {
+  const TempDir d;
+  Write(d.path() / "p.csv", "text,text_pair,label\nx,y,1\nz,,2\n");
+  Write(d.path() / "p.jsonl",
+        "{\"text\":\"x\",\"text_pair\":\"y\",\"label\":1}\n{\"text\":\"z\",\"label\":2}\n");
+  for (const char* name : {"p.csv", "p.jsonl"}) {
+    std::vector<std::string> notes;
+    const auto read = [&](const DataOptions& options) {
+      notes.clear();
+      return ReadLabelledTexts({d.path() / name}, options, ProblemType::kInferred, &notes);
+    };
+    const LabelledTexts pairs = read({});
+    EXPECT_EQ(pairs.rows[0].pair, "y");
+    EXPECT_EQ(pairs.rows[1].pair, "");
+    ASSERT_EQ(notes.size(), 1u);
+    EXPECT_NE(notes[0].find("pairs: \"text_pair\" is the second text of 1 of 2 rows"),
+              std::string::npos)
+        << notes[0];
+    DataOptions none;
+    none.pair_field = "";
+    const LabelledTexts single = read(none);
+    EXPECT_EQ(single.rows[0].pair, "");
+    EXPECT_TRUE(notes.empty());
+    EXPECT_NE(single.fingerprint, pairs.fingerprint);
+    DataOptions other;
+    other.text_field = "text_pair";  // then it is the text
+    other.skip_bad = true;
+    EXPECT_EQ(read(other).rows[0].text, "y");
+    EXPECT_EQ(read(other).rows[0].pair, "");
+  }
+  DataOptions named;
+  named.pair_field = "text_pair";  // of JSON every row must have it, as any field that is named
+  EXPECT_TRUE(
+      Throws([&] { ReadLabelledTexts({d.path() / "p.jsonl"}, named, ProblemType::kInferred); },
+             ErrorCode::kFormat, "text_pair"));
+  // Elsewhere nothing changes: neither prose with labels nor tables without that column.
+  Write(d.path() / "t.csv", "text,label\nx,1\n");
+  std::vector<std::string> notes;
+  ReadLabelledTexts({d.path() / "t.csv"}, {}, ProblemType::kInferred, &notes);
+  EXPECT_TRUE(notes.empty());
+}
+
 // ---- batches ------------------------------------------------------------------------------------
 
 TEST(LengthBatchesTest, EveryEpochSeesEveryRowOnce) {
