@@ -1,6 +1,8 @@
 // longspan train: the table of trainings, and what all of them do at the end.
 
 #include <filesystem>
+#include <string>
+#include <string_view>
 
 #include "cli/commands.h"
 #include "cli/config_file.h"
@@ -39,7 +41,34 @@ const std::string kRunNotes =
     "--beta1, --beta2 (AdamW), --beta2-decay, --update-clip (Adafactor), --momentum,\n"
     "--nesterov (SGD). Ctrl-C, SIGTERM and SIGHUP save and leave; SIGUSR1 saves.\n";
 
+// Options of this kind that a training and `longspan eval` have in common.
+constexpr const char* kColumnOptions[] = {"--text-column",  "--text-pair-column", "--label-column",
+                                          "--token-column", "--tag-column",       "--span-field",
+                                          "--label-names"};
+
+// A word that a shell reads as it is written here.
+std::string ShellWord(const std::string& word) {
+  constexpr std::string_view kPlain =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.,:/@%+=";
+  if (!word.empty() && word.find_first_not_of(kPlain) == word.npos) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return quoted + "'";
+}
+
 }  // namespace
+
+std::string ColumnsGiven(const CLI::App& command) {
+  std::string text;
+  for (const char* name : kColumnOptions) {
+    const CLI::Option* option = command.get_option_no_throw(name);
+    if (option == nullptr || option->count() == 0) continue;
+    std::string value;
+    for (const std::string& part : option->results()) value += (value.empty() ? "" : ",") + part;
+    text += fmt::format(" {} {}", name, ShellWord(value));
+  }
+  return text;
+}
 
 const std::string kTrainNotes = kReading + kRunNotes;
 const std::string kRowNotes = kReadingRows + kRunNotes;

@@ -49,7 +49,7 @@ void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action)
         own.task.weights = ClassWeights::Parse(own.class_weights);
         own.task.overflow = OverflowOf(own.overflow);
       },
-      TrainClassifier, "longspan eval -m {} TEST.csv");
+      TrainClassifier, "longspan eval -m {} TEST.csv{}");
 }
 
 }  // namespace longspan::cli

@@ -35,7 +35,7 @@ void AddTrainMultipleChoice(CLI::App* command, const Globals& globals, Action& a
   TrainOnRows<ChoiceTraining>(
       command, c, steps, globals, action,
       [](ChoiceTraining& own) { own.task.overflow = OverflowOf(own.overflow); },
-      TrainMultipleChoice, "longspan eval -m {} TEST.jsonl");
+      TrainMultipleChoice, "longspan eval -m {} TEST.jsonl{}");
 }
 
 }  // namespace longspan::cli

@@ -40,7 +40,7 @@ void AddTrainQa(CLI::App* command, const Globals& globals, Action& action) {
       [](QaTraining& own) {
         own.task.overflow = ParseOverflow(own.overflow).value_or(text::Overflow::kWindow);
       },
-      TrainQuestionAnswering, "longspan eval -m {} TEST.json");
+      TrainQuestionAnswering, "longspan eval -m {} TEST.json{}");
 }
 
 }  // namespace longspan::cli

@@ -42,7 +42,7 @@ void AddTrainTokenClassify(CLI::App* command, const Globals& globals, Action& ac
         own.task.weights = ClassWeights::Parse(own.class_weights);
         own.task.overflow = ParseOverflow(own.overflow).value_or(text::Overflow::kWindow);
       },
-      TrainTokenClassifier, "longspan eval -m {} TEST");
+      TrainTokenClassifier, "longspan eval -m {} TEST{}");
 }
 
 }  // namespace longspan::cli

@@ -337,6 +337,52 @@ class Training(Case):
         self.assertAlmostEqual(sum((r["gold"] - r["predicted"]) ** 2 for r in rows) / 60,
                                report["mse"], delta=0.5)
 
+    def rows(self, name, header, *rows):
+        path = self.dir / name
+        with open(path, "w", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+        return path
+
+    def short(self, out, table, *more, code=0, **options):
+        """A run of a few updates that is measured on the rows that it learns."""
+        result = run("train", "classify", "-m", self.model, "--train", table, "-o", self.dir / out,
+                     "--lr", "3e-3", "--progress", "none", *more, **options)
+        self.assertEqual(result.returncode, code, result.stderr)
+        return result
+
+    def test_pairs_are_measured_as_they_are_learned(self):
+        rows = [(x, y, "yes" if x == y else "no") for x in "abc" for y in "abc"]
+        usual = self.rows("usual.csv", ["text", "text_pair", "label"], *rows)
+        named = self.rows("named.csv", ["body", "other text", "kind"], *rows)
+        steps = ["--eval", usual, "--steps", "3"]
+        result = self.short("pairs", usual, *steps)
+        self.assertIn('pairs: "text_pair" is the second text of 9 of 9 rows', result.stderr)
+        self.assertIn("longspan eval -m " + str(self.dir / "pairs") + " TEST.csv\n", result.stdout)
+
+        def loss(table, *more):
+            return json.loads(self.ok("eval", "-m", self.dir / "pairs", table, "--json", *more))["loss"]
+        pairs = loss(usual)
+        self.assertIn(f"loss {pairs:.4f}", result.stdout)
+        columns = ["--text-column", "body", "--text-pair-column", "other text", "--label-column",
+                   "kind"]
+        self.assertEqual(loss(named, *columns), pairs)
+        single = loss(usual, "--text-pair-column", "")
+        self.assertNotEqual(single, pairs)
+        self.assertEqual(loss(named, *columns[:2], *columns[4:]), single)
+        # The last line of a run has the options that its columns need.
+        result = self.short("columns", named, "--eval", named, "--steps", "3", *columns)
+        self.assertNotIn("pairs:", result.stderr)
+        self.assertIn("TEST.csv --text-column body --text-pair-column 'other text' --label-column "
+                      "kind\n", result.stdout)
+        self.assertEqual((self.dir / "columns" / "model.safetensors").read_bytes(),
+                         (self.dir / "pairs" / "model.safetensors").read_bytes())
+        # That no second text is read, too, and the file of the run's options says it.
+        result = self.short("single", usual, *steps, "--text-pair-column", "")
+        self.assertIn("TEST.csv --text-pair-column ''\n", result.stdout)
+        self.short("again", usual, "--config", self.dir / "single" / "run.toml")
+        self.assertEqual((self.dir / "again" / "model.safetensors").read_bytes(),
+                         (self.dir / "single" / "model.safetensors").read_bytes())
+
     def test_what_is_wrong_is_named(self):
         def bad(code, *more, says=(), train="train.csv"):
             self.fails(code, "train", "classify", "-m", self.model, "--train", self.dir / train,
