@@ -288,13 +288,21 @@ CLI::Option* AddStepsInstead(CLI::App* command, CLI::Option* epochs) {
       ->excludes(epochs);
 }
 
+namespace {
+
+// ", accuracy 0.91". A measure without a value is "-".
+std::string MetricText(const TrainMetric& metric) {
+  if (std::isnan(metric.value)) return fmt::format(", {} -", metric.name);
+  return fmt::format(", {} {:.4g}", metric.name, metric.value);
+}
+
+}  // namespace
+
 std::string MeasuresText(double loss, double bits_per_byte,
                          const std::vector<TrainMetric>& metrics) {
   if (std::isfinite(bits_per_byte)) return fmt::format("{:.4f} bits per byte", bits_per_byte);
   std::string text = fmt::format("loss {:.4f}", loss);
-  for (const TrainMetric& metric : metrics) {
-    text += fmt::format(", {} {:.4g}", metric.name, metric.value);
-  }
+  for (const TrainMetric& metric : metrics) text += MetricText(metric);
   return text;
 }
 
@@ -324,7 +332,7 @@ std::string HeldOutText(const TrainResult& result, const std::optional<ShareInte
   }
   std::string text = fmt::format("loss {:.4f}", result.eval_loss);
   for (const TrainMetric& metric : result.metrics) {
-    text += fmt::format(", {} {:.4g}", metric.name, metric.value);
+    text += MetricText(metric);
     if (metric.name != result.share_of_texts) continue;
     text += fmt::format(" (95 % between {:.4f} and {:.4f})", interval->low, interval->high);
   }

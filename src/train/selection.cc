@@ -25,6 +25,22 @@ bool IsBetter(std::string_view metric, double value, double other) {
   return std::isfinite(value) && (GreaterIsBetter(metric) ? value > other : value < other);
 }
 
+double ValueOfMetric(const TrainOptions& options, double loss, double bits_per_byte,
+                     const std::vector<TrainMetric>& metrics) {
+  const std::string& name = options.selection.metric;
+  if (name == "loss") return loss;
+  if (name == "bits_per_byte") return bits_per_byte;
+  std::vector<std::string> names;
+  for (const TrainMetric& metric : metrics) {
+    if (metric.name == name) return metric.value;
+    names.push_back(metric.name);
+  }
+  CheckSelection(options, "of this task", names);  // throws: entry points have checked it
+  return loss;
+}
+
+bool HasNoValue(double loss, double value) { return std::isfinite(loss) && !std::isfinite(value); }
+
 void CheckSelection(const TrainOptions& options, std::string_view task,
                     const std::vector<std::string>& names) {
   const SelectionOptions& s = options.selection;

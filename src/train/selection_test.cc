@@ -218,17 +218,24 @@ TEST_F(SelectionTest, ADamagedBestCheckpointLeavesTheLastModel) {
   EXPECT_NE(notes.find("is not there any more"), std::string::npos) << notes;
 }
 
-TEST_F(SelectionTest, ValuesThatAreNotFiniteAreNeverTheBest) {
+TEST_F(SelectionTest, ValuesThatAreNotFiniteAreNeverTheBestAndNoPatienceEndsForThem) {
+  EXPECT_TRUE(HasNoValue(0.5, static_cast<double>(kNan)));
+  EXPECT_FALSE(HasNoValue(0.5, 0.5));
+  EXPECT_FALSE(HasNoValue(static_cast<double>(kNan), static_cast<double>(kNan)));  // it diverged
   o.selection.patience = 3;
   const auto blind = [](double) {
     return std::vector<TrainMetric>{{"accuracy", static_cast<double>(kNan)}};
   };
   const TrainResult result = Run([&](Parabola& task) { task.measure = blind; });
-  EXPECT_TRUE(result.ended_early);
-  EXPECT_EQ(result.step, 6);
-  EXPECT_EQ(result.model_step, 6);
+  EXPECT_FALSE(result.ended_early);
+  EXPECT_EQ(result.step, 12);
+  EXPECT_EQ(result.model_step, 12);
   EXPECT_FALSE(fs::exists(o.output / "best.json"));
   EXPECT_NE(notes.find("no evaluation had a finite accuracy"), std::string::npos) << notes;
+  const std::string told = "step 2: accuracy has no value for these held-out texts";
+  const std::size_t found = notes.find(told);
+  ASSERT_NE(found, std::string::npos) << notes;
+  EXPECT_EQ(notes.find("accuracy has no value", found + told.size()), std::string::npos) << notes;
 }
 
 TEST_F(SelectionTest, AnotherMetricIsAnotherRun) {

@@ -376,16 +376,7 @@ class Trainer {
 
   // What the run is decided by.
   double ValueOf(const Evaluated& found) const {
-    const std::string& name = options_.selection.metric;
-    if (name == "loss") return found.loss;
-    if (name == "bits_per_byte") return BitsOf(found);
-    std::vector<std::string> names;
-    for (const TrainMetric& metric : found.metrics) {
-      if (metric.name == name) return metric.value;
-      names.push_back(metric.name);
-    }
-    CheckSelection(options_, "of this task", names);  // throws: entry points have checked it
-    return found.loss;
+    return ValueOfMetric(options_, found.loss, BitsOf(found), found.metrics);
   }
 
   bool Beats(double value, const std::optional<double>& other) const {
@@ -395,10 +386,20 @@ class Trainer {
   // Counts evaluations without a gain. A run that leaves its best model saves it at once.
   void Compare(const Evaluated& found) {
     const double value = ValueOf(found);
+    if (HasNoValue(found.loss, value)) return TellOfNoValue();
     const bool gains = Beats(value, state_.top_value);
     state_.without_gain = gains ? 0 : state_.without_gain + 1;
     if (gains) state_.top_value = value;
     best_is_owed_ = options_.selection.kept == KeptModel::kBest && Beats(value, state_.best_value);
+  }
+
+  void TellOfNoValue() {
+    if (!std::exchange(told_of_no_value_, true)) {
+      Note(
+          fmt::format("step {}: {} has no value for these held-out texts: such an evaluation "
+                      "counts neither for --patience nor for the best model",
+                      state_.step, options_.selection.metric));
+    }
   }
 
   // The best checkpoint is one of those that are written: at a save the model may become it.
@@ -552,6 +553,7 @@ class Trainer {
   bool save_failed_ = false;   // the last one
   bool best_is_owed_ = false;  // this model is the best, and not saved yet
   bool holds_best_ = false;    // the task's model is that of the best evaluation
+  bool told_of_no_value_ = false;
   double longest_update_s_ = 0.0;
   TrainTimes times_;
   std::deque<TrainEvent> unwritten_;  // lines of metrics.jsonl
