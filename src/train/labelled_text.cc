@@ -113,12 +113,19 @@ class TableReader {
   }
 
  private:
-  // What was decided by a column that nobody named.
+  // What was decided by a column that nobody named, and what may be meant as sets.
   void AddNotes(std::vector<std::string>* notes) const {
     if (pairs_ > 0 && !options_.pair_field) {
       notes->push_back(fmt::format(
           "{}: pairs: \"{}\" is the second text of {} of {} rows; --text-pair-column '' reads none",
           out_->source, pair_->name, pairs_, out_->rows.size()));
+    }
+    if (joined_ > 0) {
+      notes->push_back(fmt::format(
+          "{}: the label \"{}\" is read as one name, as are all of {} rows with '{}' in it; "
+          "--problem multi reads sets of names",
+          first_joined_.where, io::Escape(first_joined_.labels.front(), 60), joined_,
+          options_.label_separator));
     }
   }
 
@@ -180,7 +187,12 @@ class TableReader {
     RowLabel label =
         ParseRowLabel(value, table, many ? options_.label_separator : '\0', row->where);
     row->labels = std::move(label.names);
-    if (!label.set) return;
+    if (!label.set) {
+      const bool joined = table && problem_ == ProblemType::kInferred &&
+                          row->labels.front().find(options_.label_separator) != std::string::npos;
+      if (joined && ++joined_ == 1) first_joined_ = *row;
+      return;
+    }
     Check(problem_ != ProblemType::kSingleLabel, ErrorCode::kFormat,
           "{}: the label is a list; sets of labels are learned with --problem multi", row->where);
     out_->sets = true;
@@ -197,6 +209,8 @@ class TableReader {
   data::RowRules rules_;
   std::size_t sets_ = 0;  // rows with one
   idx_t pairs_ = 0;       // rows with a second text
+  idx_t joined_ = 0;      // rows whose one label looks like a set
+  LabelledText first_joined_;
   OneHotRule one_hot_;
   std::string twice_;  // the first row with a label that stands twice in its set
   RowDigest digest_;

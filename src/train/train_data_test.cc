@@ -316,6 +316,23 @@ TEST(LabelledTextTest, AColumnOfTheUsualNameIsTheSecondText) {
   EXPECT_TRUE(notes.empty());
 }
 
+TEST(LabelledTextTest, LabelsThatLookLikeSetsAreNamed) {
+  const TempDir d;
+  Write(d.path() / "s.csv", "text,label\nx,a\ny,a|b\nz,b|a\n");
+  const auto notes_of = [&](ProblemType problem) {
+    std::vector<std::string> notes;
+    ReadLabelledTexts({d.path() / "s.csv"}, {}, problem, &notes);
+    return notes;
+  };
+  const std::vector<std::string> notes = notes_of(ProblemType::kInferred);
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_NE(notes[0].find("s.csv:3: the label \"a|b\" is read as one name"), std::string::npos)
+      << notes[0];
+  EXPECT_NE(notes[0].find("2 rows with '|' in it; --problem multi"), std::string::npos) << notes[0];
+  EXPECT_TRUE(notes_of(ProblemType::kSingleLabel).empty());  // what was asked for
+  EXPECT_TRUE(notes_of(ProblemType::kMultiLabel).empty());
+}
+
 // ---- batches ------------------------------------------------------------------------------------
 
 TEST(LengthBatchesTest, EveryEpochSeesEveryRowOnce) {
