@@ -10,6 +10,7 @@
 #include "io/ascii.h"
 #include "longspan/files.h"
 #include "parallel/parallel_for.h"
+#include "train/class_weights.h"
 #include "train/classify_task.h"
 #include "train/row_training.h"
 
@@ -104,6 +105,14 @@ text::Encoding EncodeRow(const text::Tokenizer& tokenizer, const LabelledText& r
 }
 
 }  // namespace
+
+std::vector<idx_t> ClassifyRows::Counts(const ClassifyTarget& target) const {
+  if (target.problem == ProblemType::kRegression) return {};
+  const std::size_t count = target.labels.size();
+  std::vector<idx_t> counts = CountsOf(labels, count);
+  for (std::size_t i = 0; i < values.size(); ++i) counts[i % count] += values[i] > 0.5f ? 1 : 0;
+  return counts;
+}
 
 ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
                             const TextModelInfo& info, idx_t one_hot) {

@@ -5,6 +5,7 @@
 #include "tests/support/word_tokenizer.h"
 #include "text/bytes_tokenizer.h"
 #include "train/classify_task.h"
+#include "train/row_training.h"
 
 namespace longspan {
 namespace {
@@ -128,6 +129,45 @@ TEST(TokenizeRows, ARowWithASecondTextIsAPair) {
   EXPECT_EQ(rows.lengths()[0], length(tokenizer.EncodePair("x", "y", {}).front()));
   EXPECT_EQ(rows.lengths()[1], length(tokenizer.Encode("x", {}).front()));
   EXPECT_EQ(all.lengths()[1], length(tokenizer.EncodePair("x", "", {}).front()));
+}
+
+TEST(ClassifyRowsCounts, EachLabelIsCountedInClassesAndInSets) {
+  ClassifyRows classes, sets, numbers;
+  classes.labels = {2, 0, 2};
+  EXPECT_EQ(classes.Counts({kDefaults, ProblemType::kSingleLabel}), (std::vector<idx_t>{1, 0, 2}));
+  sets.values = {1, 0, 1, 1, 0, 0};
+  EXPECT_EQ(sets.Counts({kDefaults, ProblemType::kMultiLabel}), (std::vector<idx_t>{2, 0, 1}));
+  numbers.values = {0.7f};
+  EXPECT_TRUE(numbers.Counts({{"LABEL_0"}, ProblemType::kRegression}).empty());
+}
+
+TEST(ClassesOfBothParts, ThoseWithoutARowAreNamed) {
+  std::string note;
+  TrainHooks hooks;
+  hooks.on_event = [&](const TrainEvent& event) { note += event.text; };
+  const auto told = [&](const Names& labels, const std::vector<idx_t>& train,
+                        const std::vector<idx_t>& held_out) {
+    note.clear();
+    TellAboutClasses(hooks, "row", labels, train, held_out);
+    return note;
+  };
+  EXPECT_EQ(told({"a", "b"}, {1, 2}, {3, 1}), "");
+  EXPECT_EQ(told({"a", "b"}, {1, 0}, {3, 1}), "no row to train on has the label \"b\"");
+  EXPECT_EQ(told({"a", "b", "c"}, {1, 0, 1}, {0, 1, 0}),
+            "no row to train on has the label \"b\"; no held-out row has the label \"a\", \"c\"");
+  EXPECT_EQ(told({"a", "b", "c", "d", "e"}, {1, 1, 1, 1, 1}, {0, 0, 0, 0, 0}),
+            "no held-out row has the label \"a\", \"b\", \"c\" and 2 more");
+  const auto check = [](const std::vector<idx_t>& train, const std::vector<idx_t>& held_out) {
+    CheckClassesLeft("t.csv", train, held_out);
+  };
+  check({5, 1}, {0, 0});
+  check({5, 0}, {2, 0});  // one class in all: what the labels of a model were chosen by
+  check({5, 1, 0}, {0, 0, 3});
+  EXPECT_TRUE(Throws(
+      [&] {
+        check({5, 0}, {1, 1});
+      },
+      ErrorCode::kFormat, "t.csv: what is left to train on has 1 of 2 labels, need at least 2"));
 }
 
 }  // namespace

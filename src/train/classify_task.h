@@ -33,6 +33,9 @@ struct ClassifyRows : EncodedRows {
   idx_t cut = 0;                     // rows that lost tokens
   std::string fingerprint;
   std::vector<std::string> names;  // the field "id" of each row as JSON text; empty: none
+
+  // How many rows have each of the target's labels; none for numbers.
+  std::vector<idx_t> Counts(const ClassifyTarget& target) const;
 };
 
 struct ClassifyLimits {

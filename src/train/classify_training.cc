@@ -63,11 +63,17 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   const auto tokenizer = OpenModelTokenizer(options.model);
   ClassifyRows rows = TokenizeRows(context, *tokenizer, train, target, info, limits);
   ClassifyRows held = TokenizeRows(context, *tokenizer, held_out, target, info, limits);
+  if (target.problem == ProblemType::kSingleLabel) {
+    CheckClassesLeft(train.source, rows.Counts(target), held.Counts(target));
+  }
   train = {};  // what is learnt stands in the rows
   held_out = {};
   for (const std::string& note : notes) TellNote(hooks, note);
   TellAboutCuts(hooks, "train", rows.cut, rows.size(), options.tokens);
   TellAboutCuts(hooks, "held out", held.cut, held.size(), options.tokens);
+  if (target.problem != ProblemType::kRegression) {
+    TellAboutClasses(hooks, "row", target.labels, rows.Counts(target), held.Counts(target));
+  }
   SetUpdates(task.epochs, rows.size(), &options);
   ClassifyTask run(options, task, *tokenizer, info, target, std::move(rows), std::move(held));
   return RunTraining(context, options, run, hooks);

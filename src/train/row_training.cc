@@ -7,6 +7,7 @@
 #include "base/errors.h"
 #include "base/rng.h"
 #include "families/families.h"
+#include "longspan/files.h"
 #include "train/length_batches.h"
 #include "train/schedule.h"
 #include "train/text_task.h"
@@ -17,6 +18,19 @@ namespace {
 
 // Of the split into training and held-out rows, beside the order of the rows.
 constexpr std::uint64_t kSplit = 0x73706c6974;
+
+// "b", "c" and 2 more: the labels that nothing has. Empty: there is none.
+std::string LabelsOfNone(const std::vector<std::string>& labels, std::span<const idx_t> counts) {
+  constexpr idx_t kMostNamed = 3;
+  std::string names;
+  idx_t none = 0;
+  for (std::size_t k = 0; k < labels.size(); ++k) {
+    if (counts[k] > 0 || ++none > kMostNamed) continue;
+    names += fmt::format("{}\"{}\"", names.empty() ? "" : ", ", io::Escape(labels[k], 60));
+  }
+  if (none > kMostNamed) names += fmt::format(" and {} more", none - kMostNamed);
+  return names;
+}
 
 }  // namespace
 
@@ -61,6 +75,33 @@ void TellAboutCuts(const TrainHooks& hooks, const char* part, idx_t cut, idx_t t
                    idx_t tokens) {
   if (cut == 0) return;
   TellNote(hooks, fmt::format("{}: {} of {} texts are cut to {} tokens", part, cut, texts, tokens));
+}
+
+void CheckClassesLeft(const std::string& source, std::span<const idx_t> train,
+                      std::span<const idx_t> held_out) {
+  idx_t all = 0, left = 0;
+  for (std::size_t k = 0; k < train.size(); ++k) {
+    all += train[k] + held_out[k] > 0 ? 1 : 0;
+    left += train[k] > 0 ? 1 : 0;
+  }
+  Check(all < 2 || left >= 2, ErrorCode::kFormat,
+        "{}: what is left to train on has {} of {} labels, need at least 2; another --seed, a "
+        "smaller --held-out or --eval FILE holds out other rows",
+        source, left, all);
+}
+
+void TellAboutClasses(const TrainHooks& hooks, const char* row,
+                      const std::vector<std::string>& labels, std::span<const idx_t> train,
+                      std::span<const idx_t> held_out) {
+  const std::string untrained = LabelsOfNone(labels, train);
+  const std::string unmeasured = LabelsOfNone(labels, held_out);
+  std::string note;
+  if (!untrained.empty()) note = fmt::format("no {} to train on has the label {}", row, untrained);
+  if (!unmeasured.empty()) {
+    note +=
+        fmt::format("{}no held-out {} has the label {}", note.empty() ? "" : "; ", row, unmeasured);
+  }
+  if (!note.empty()) TellNote(hooks, note);
 }
 
 RowTraining PrepareRowTraining(const Context& context, const TrainOptions& given, double epochs) {

@@ -40,6 +40,16 @@ void TellNote(const TrainHooks& hooks, const std::string& note);
 // "train: 3 of 40 texts are cut to 512 tokens", unless `cut` is 0.
 void TellAboutCuts(const TrainHooks& hooks, const char* part, idx_t cut, idx_t texts, idx_t tokens);
 
+// kFormat where the rows had several classes and those to train on have one: then nothing can be
+// learned. Counts are of each class, those of sets of labels excepted.
+void CheckClassesLeft(const std::string& source, std::span<const idx_t> train,
+                      std::span<const idx_t> held_out);
+// "no row to train on has the label "b"; no held-out row has "c", "d" and 2 more", unless each
+// label has one in both parts. `row` is what is counted.
+void TellAboutClasses(const TrainHooks& hooks, const char* row,
+                      const std::vector<std::string>& labels, std::span<const idx_t> train,
+                      std::span<const idx_t> held_out);
+
 // The start model, and the options checked as far as they are known without the data: tokens
 // become all that the model has where they are 0.
 struct RowTraining {

@@ -7,6 +7,7 @@
 #include "families/families.h"
 #include "model/model_options.h"
 #include "text/unicode.h"
+#include "train/class_weights.h"
 #include "train/row_training.h"
 #include "train/selection.h"
 #include "train/task_options.h"
@@ -60,11 +61,15 @@ TrainResult TrainTokenClassifier(Context& context, const TrainOptions& given,
     return TokenizeTagged(context, *tokenizer, texts, labels, info, task, options.tokens);
   };
   TaggedRows rows = tokenize(train), held = tokenize(held_out);
+  const auto counts = CountsOf(rows.gold.all(), labels.size());
+  const auto held_counts = CountsOf(held.gold.all(), labels.size());
+  CheckClassesLeft(train.source, counts, held_counts);
   train = {};  // what is learnt stands in the rows
   held_out = {};
   for (const std::string& note : notes) TellNote(hooks, note);
   TellAboutCuts(hooks, "train", rows.cut, rows.texts(), options.tokens);
   TellAboutCuts(hooks, "held out", held.cut, held.texts(), options.tokens);
+  TellAboutClasses(hooks, "word", labels, counts, held_counts);
   SetUpdates(task.epochs, rows.size(), &options);
   TokenClassTask run(options, task, *tokenizer, info, labels, std::move(rows), std::move(held));
   return RunTraining(context, options, run, hooks);

@@ -383,6 +383,24 @@ class Training(Case):
         self.assertEqual((self.dir / "again" / "model.safetensors").read_bytes(),
                          (self.dir / "single" / "model.safetensors").read_bytes())
 
+    def test_labels_without_a_row_are_named(self):
+        rows = [(letter, "a") for letter in LETTERS[:6]] + [("j", "b")]
+        lone = self.rows("lone.csv", ["text", "label"], *rows)
+        more = ["--held-out", "0.3", "--steps", "3"]
+        result = self.short("x", lone, *more, "--seed", "2", code=3)
+        self.assertIn("lone.csv: what is left to train on has 1 of 2 labels", result.stderr)
+        # A metric without a value is "-", and no patience ends for it.
+        result = self.short("z", lone, *more, "--seed", "1", "--eval-every", "1", "--metric", "auc",
+                            "--patience", "1")
+        self.assertIn('no held-out row has the label "b"', result.stderr)
+        self.assertIn("auc has no value for these held-out texts", result.stderr)
+        self.assertIn("auc -, macro_f1", result.stdout)
+        self.assertIn("after 3 steps", result.stdout)
+        joined = self.rows("joined.csv", ["text", "label"], *[(x, y) for x in "cd" for y in
+                                                              ("a", "a|b")])
+        result = self.short("joined", joined, "--eval", joined, "--steps", "1")
+        self.assertIn('joined.csv:3: the label "a|b" is read as one name', result.stderr)
+
     def test_what_is_wrong_is_named(self):
         def bad(code, *more, says=(), train="train.csv"):
             self.fails(code, "train", "classify", "-m", self.model, "--train", self.dir / train,
