@@ -29,9 +29,10 @@ TrialModel TrialOf(int threads, std::shared_ptr<const ModelConfig> config,
 class StepTrial {
  public:
   // Steps like one of rows x tokens, but of so many fewer rows, then tokens, that a step has at
-  // most `gflop` of useful work; 256 tokens in any case. They run beside those of `others`, each of
-  // which does the same over and over with as many threads and a model of its own. Nothing is
-  // timed, ran() is false, when the trial needs more than `bytes`.
+  // most `gflop` of useful work; 256 tokens in any case. Then they run beside those of `others`,
+  // each of which does the same over and over with as many threads and a model of its own, and
+  // times grow by the factor that this costs. Nothing is timed, ran() is false, when the trial
+  // needs more than `bytes`.
   StepTrial(Context& context, TrialModel model, idx_t rows, idx_t tokens, double gflop,
             std::size_t bytes, int others = 0);
 

@@ -60,7 +60,7 @@ TEST(StepTrial, OtherRanksComputeTheSameInThreadsOfTheirOwn) {
     CountedTrial counted;
     const StepTrial trial(context, counted.Model(), 1, 64, 0.0, kRoom, others);
     EXPECT_TRUE(trial.ran());
-    EXPECT_EQ(counted.made, 2 * (1 + others)) << "of one set of layers, and of two";
+    EXPECT_EQ(counted.made, 2 + others) << "of one set of layers and of two, which others have";
     EXPECT_GE(std::ssize(counted.threads), others > 0 ? 2 : 1);
   }
 }
