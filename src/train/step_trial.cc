@@ -77,7 +77,7 @@ class OtherRanks {
 
 }  // namespace
 
-TrialModel TrialOf(int threads, std::shared_ptr<const ModelConfig> config,
+TrialModel TrialOf(int threads, const std::shared_ptr<const ModelConfig>& config,
                    const StepPolicy& policy) {
   const auto cut = [config](idx_t sets, idx_t tokens) {
     auto model = config->Clone();

@@ -18,7 +18,7 @@ struct TrialModel {
 };
 
 // `threads`: of the steps that are rehearsed.
-TrialModel TrialOf(int threads, std::shared_ptr<const ModelConfig> config,
+TrialModel TrialOf(int threads, const std::shared_ptr<const ModelConfig>& config,
                    const StepPolicy& policy);
 
 // Times steps of one set and of two sets of layers. Their difference is what a set takes, which

@@ -143,7 +143,7 @@ class MpiTransport final : public Transport {
   }
   void OnFailure(std::function<void(const std::string& line)> tell) override {
     tell_ = tell;
-    watch_->OnFailure(std::move(tell));
+    watch_->OnFailure(tell);
   }
   std::string Failure() const override { return watch_ ? watch_->Failure() : std::string(); }
   ErrorCode FailureCode() const override {

@@ -333,7 +333,7 @@ void Watch::Abandon(const std::string& why, ErrorCode code) noexcept {
   }
 }
 
-void Watch::OnFailure(std::function<void(const std::string& line)> tell) {
+void Watch::OnFailure(const std::function<void(const std::string& line)>& tell) {
   std::string line;
   {
     const std::lock_guard lock(state_->mutex);

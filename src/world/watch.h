@@ -56,7 +56,7 @@ class Watch {
   // As in Transport.
   void Tell(idx_t step) { step_ = step; }
   void Abandon(const std::string& why, ErrorCode code) noexcept;
-  void OnFailure(std::function<void(const std::string& line)> tell);
+  void OnFailure(const std::function<void(const std::string& line)>& tell);
   // After Abandon too: what rank 0 has said since then.
   std::string Failure() const;
   ErrorCode FailureCode() const;
