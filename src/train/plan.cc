@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "base/errors.h"
@@ -234,20 +233,20 @@ void Planner::AddSeconds(const PlanKind& kind, PlannedStep* step) const {
   const StepSeconds assumed{step->seconds, 0.0};
   PredictUpdate(assumed, assumed, step);
   if (o_.trial_seconds == 0.0) return;
-  const auto timed = [&](int others) -> std::optional<StepSeconds> {
-    const StepTrial trial(context_, kind.trial, o_.batch, step->needs.tokens,
-                          o_.trial_seconds * kAssumedFraction * plan_.peak_gflops,
-                          static_cast<std::size_t>(AvailableMemoryBytes()), others);
-    if (!trial.ran()) return std::nullopt;
-    const double update_s = trial.UpdateSeconds(step->needs);
-    return StepSeconds{trial.Seconds(step->needs, share) - update_s, update_s};
+  const auto trial_beside = [&](int others) {
+    return StepTrial(context_, kind.trial, o_.batch, step->needs.tokens,
+                     o_.trial_seconds * kAssumedFraction * plan_.peak_gflops,
+                     static_cast<std::size_t>(AvailableMemoryBytes()), others);
   };
-  const std::optional<StepSeconds> alone = timed(0);
-  step->timed = alone.has_value();
-  if (!alone) return;
-  step->seconds = alone->micro_s + alone->update_s;
-  const auto beside = o_.ranks_here > 1 ? timed(o_.ranks_here - 1) : alone;
-  PredictUpdate(*alone, beside.value_or(*alone), step);
+  StepTrial trial = trial_beside(o_.ranks_here - 1);
+  // Without room for the others this process is timed alone.
+  if (!trial.ran() && o_.ranks_here > 1) trial = trial_beside(0);
+  step->timed = trial.ran();
+  if (!trial.ran()) return;
+  step->seconds = trial.Seconds(step->needs, share);
+  const double update_s = trial.UpdateSeconds(step->needs);
+  const StepSeconds alone{step->seconds - update_s, update_s};
+  PredictUpdate(alone, {trial.slower() * alone.micro_s, trial.updates_slower() * update_s}, step);
 }
 
 // A rank computes its share, as quickly as it does beside the others of its machine; what the last

@@ -119,8 +119,6 @@ StepTrial::StepTrial(Context& context, TrialModel model, idx_t rows, idx_t token
 
 void StepTrial::Time(Context& context, int others) {
   double gradients[2] = {}, updates[2] = {}, weights[2] = {};
-  // What the others cost is a factor: a difference of two disturbed times would be mostly noise.
-  double slower = 1.0, updates_slower = 1.0;
   for (const idx_t sets : {1, 2}) {
     const auto bench = model_.make(context, sets, rows_, tokens_);
     const auto differentiate = [&] {
@@ -134,14 +132,14 @@ void StepTrial::Time(Context& context, int others) {
     if (sets == 1 || others == 0) continue;
     OtherRanks beside(others, context.threads(),
                       [&](Context& own) { return model_.make(own, sets, rows_, tokens_); });
-    slower = std::max(1.0, differentiate() / gradients[1]);
+    slower_ = std::max(1.0, differentiate() / gradients[1]);
     beside.UpdateNow();
-    updates_slower = std::max(1.0, update() / updates[1]);
+    updates_slower_ = std::max(1.0, update() / updates[1]);
   }
   gflop_ = GflopOf(rows_, tokens_);
-  const double set = std::max(gradients[1] - gradients[0], 0.0);
-  seconds_ = {slower * set, slower * std::max(gradients[0] - set, 0.0)};
-  update_seconds_ = updates_slower * updates[1] / weights[1];
+  seconds_.set = std::max(gradients[1] - gradients[0], 0.0);
+  seconds_.beside = std::max(gradients[0] - seconds_.set, 0.0);
+  update_seconds_ = updates[1] / weights[1];
 }
 
 double StepTrial::Seconds(const StepNeeds& needs, double share) const {

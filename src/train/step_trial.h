@@ -29,10 +29,9 @@ TrialModel TrialOf(int threads, const std::shared_ptr<const ModelConfig>& config
 class StepTrial {
  public:
   // Steps like one of rows x tokens, but of so many fewer rows, then tokens, that a step has at
-  // most `gflop` of useful work; 256 tokens in any case. Then they run beside those of `others`,
-  // each of which does the same over and over with as many threads and a model of its own, and
-  // times grow by the factor that this costs. Nothing is timed, ran() is false, when the trial
-  // needs more than `bytes`.
+  // most `gflop` of useful work; 256 tokens in any case. Those of two sets run once more beside
+  // those of `others`, each of which does the same over and over with as many threads and a model
+  // of its own. Nothing is timed, ran() is false, when the trial needs more than `bytes`.
   StepTrial(Context& context, TrialModel model, idx_t rows, idx_t tokens, double gflop,
             std::size_t bytes, int others = 0);
 
@@ -41,6 +40,10 @@ class StepTrial {
   double Seconds(const StepNeeds& needs, double share = 1.0) const;
   // Of these, what the optimizer takes once the gradients are there.
   double UpdateSeconds(const StepNeeds& needs) const;
+  // How many times as long a step without its update takes beside the others, and the update; at
+  // least 1. Factors, because a difference of two disturbed times would be mostly noise.
+  double slower() const { return slower_; }
+  double updates_slower() const { return updates_slower_; }
 
  private:
   // Seconds and useful GFLOP of a set of layers, and of what is beside the layers.
@@ -55,6 +58,7 @@ class StepTrial {
   bool ran_ = false;
   Parts gflop_, seconds_;
   double update_seconds_ = 0.0;  // of a byte of weights
+  double slower_ = 1.0, updates_slower_ = 1.0;
 };
 
 }  // namespace longspan
