@@ -38,17 +38,25 @@ constexpr HeadKind kHeads[] = {HeadKind::kNone,     HeadKind::kCausalLm, HeadKin
                                HeadKind::kSequence, HeadKind::kToken,    HeadKind::kQuestion,
                                HeadKind::kChoice};
 
+// use(config, policy) for the models of every family with this head, in fp32 and in bf16.
+template <class Use>
+void ForEachModel(HeadKind head, const Use& use) {
+  for (const auto& config : Models(head, 16)) {
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      SCOPED_TRACE(fmt::format("{} {} head {}", config->info().title, DTypeName(dtype),
+                               static_cast<int>(head)));
+      StepPolicy policy;
+      policy.compute = dtype;
+      use(*config, policy);
+    }
+  }
+}
+
 TEST(WeightsToCome, AreNotReadBeforeTheyAreAskedFor) {
   for (const HeadKind head : kHeads) {
-    for (const auto& config : Models(head, 16)) {
-      for (const DType dtype : {DType::kF32, DType::kBF16}) {
-        SCOPED_TRACE(fmt::format("{} {} head {}", config->info().title, DTypeName(dtype),
-                                 static_cast<int>(head)));
-        StepPolicy policy;
-        policy.compute = dtype;
-        ExpectSameStepWithLateWeights(*config, policy, {}, false);
-      }
-    }
+    ForEachModel(head, [](const ModelConfig& config, const StepPolicy& policy) {
+      ExpectSameStepWithLateWeights(config, policy, {}, false);
+    });
   }
 }
 
@@ -78,20 +86,14 @@ TEST(WeightsToCome, AreNotReadEarlyInAnyKindOfStep) {
 // for all weights when it begins.
 TEST(WeightsToCome, AreAskedForLayerByLayer) {
   for (const HeadKind head : {HeadKind::kMaskedLm, HeadKind::kSequence, HeadKind::kNone}) {
-    for (const auto& config : Models(head, 16)) {
-      for (const DType dtype : {DType::kF32, DType::kBF16}) {
-        SCOPED_TRACE(fmt::format("{} {} head {}", config->info().title, DTypeName(dtype),
-                                 static_cast<int>(head)));
-        StepPolicy policy;
-        policy.compute = dtype;
-        const auto [turns, layers] = ExpectSameStepWithLateWeights(*config, policy, {}, true);
-        // Forward and back, and forward once more where vectors are trained.
-        const int passes = head == HeadKind::kNone ? 3 : 2;
-        EXPECT_GE(layers, 1);
-        EXPECT_GE(turns, passes * (layers - 1));
-        EXPECT_LE(turns, passes * layers);
-      }
-    }
+    ForEachModel(head, [&](const ModelConfig& config, const StepPolicy& policy) {
+      const auto [turns, layers] = ExpectSameStepWithLateWeights(config, policy, {}, true);
+      // Forward and back, and forward once more where vectors are trained.
+      const int passes = head == HeadKind::kNone ? 3 : 2;
+      EXPECT_GE(layers, 1);
+      EXPECT_GE(turns, passes * (layers - 1));
+      EXPECT_LE(turns, passes * layers);
+    });
   }
 }
 
