@@ -110,16 +110,6 @@ void ReadEnvironment(Cap& cap) {
 
 std::atomic<bool> cap_applied{false};
 
-bool IsAmd() {
-#if defined(__x86_64__)
-  unsigned a, b, c, d;
-  return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx &&
-         d == signature_AMD_edx;
-#else
-  return false;
-#endif
-}
-
 constexpr int kByRule = -1;
 std::atomic<int> forced_bf16_path{kByRule};
 
@@ -178,13 +168,25 @@ bool PermitTiles() {
 #endif
 }
 
+bool IsAmd() {
+#if defined(__x86_64__)
+  static const bool amd = [] {
+    unsigned a, b, c, d;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx &&
+           d == signature_AMD_edx;
+  }();
+  return amd;
+#else
+  return false;
+#endif
+}
+
 Bf16Path ActiveBf16Path() {
   const int forced = forced_bf16_path.load(std::memory_order_relaxed);
   if (forced != kByRule) return static_cast<Bf16Path>(forced);
-  static const bool amd = IsAmd();
   const Isa isa = ActiveIsa();
   if (isa >= Isa::kAmx && PermitTiles()) return Bf16Path::kTiles;
-  return amd && isa >= Isa::kAvx512Bf16 ? Bf16Path::kPairs : Bf16Path::kWiden;
+  return IsAmd() && isa >= Isa::kAvx512Bf16 ? Bf16Path::kPairs : Bf16Path::kWiden;
 }
 
 void ForceBf16Path(std::optional<Bf16Path> path) {

@@ -30,6 +30,9 @@ Isa ActiveIsa();
 // call on: a later call with another value throws kUsage.
 void CapIsa(Isa isa);
 
+// True on AMD's processors. Some rules differ between families of one instruction set.
+bool IsAmd();
+
 // How attention multiplies bf16.
 enum class Bf16Path {
   kWiden,  // to fp32 on the way into panels

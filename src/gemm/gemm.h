@@ -1,8 +1,8 @@
-// Dense layers: y = x w^T + bias and its gradients, through oneDNN's matmul; with AVX2 or SSE4 from
-// 128 tokens on through a packed product of our own (packed_product.h), which is faster there; of
-// up to 8 tokens forward as dot products that pack nothing (few_rows.h). Every function cuts its
-// work into a grid that the problem's shape fixes, never the number of threads: the same bits for
-// any number of threads. fp32 accumulation always.
+// Dense layers: y = x w^T + bias and its gradients, through oneDNN's matmul. From 128 tokens on a
+// packed product of our own (packed_product.h) is faster with AVX2 and SSE4, and for fp32's y and
+// dx with AVX-512 on AMD. Up to 8 tokens go forward as dot products that pack nothing (few_rows.h).
+// Every function cuts its work into a grid that the problem's shape fixes, never the number of
+// threads: the same bits for any number of threads. fp32 accumulation always.
 #pragma once
 
 #include <cstddef>

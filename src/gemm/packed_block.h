@@ -5,10 +5,15 @@
 
 namespace longspan::gemm {
 
-// Rows of a micro-tile: with three vectors of columns its 12 sums, three vectors of b and one of a
-// fill the 16 registers of AVX2. Per term it loads 7 times for 12 multiply-adds; 6 rows of two
-// vectors load 8 times, take more of a from the second cache, and ran 10 % slower.
-inline constexpr idx_t kPanelRows = 4;
+// What the active instruction set's vector code asks for. docs/record/performance.md, "Dense
+// layers", has the measurements behind the numbers.
+struct BlockShape {
+  idx_t panel_rows = 0, panel_cols = 0;  // of a micro-tile
+  // Terms of one pass over c, and rows of a that pass by a panel of b: both operands' parts fit the
+  // second cache. Without wide vectors a panel of b stays in the first.
+  idx_t most_terms = 0, most_rows = 0;
+  bool reads_rows = false;  // a's rows of fp32 are read as they lie, and only packed where they end
+};
 
 // `lines` rows of a, or columns of b, with k terms each, to panels `panel_stride` floats apart.
 struct Packing {
@@ -19,10 +24,14 @@ struct Packing {
   idx_t panel_stride = 0;
 };
 
-// c (rows, cols) = [c +] a b [+ bias], a and b packed with k terms.
+// c (rows, cols) = [c +] a b [+ bias] over k terms, b packed.
 struct Block {
+  // a packed, or its rows as they lie, a_row apart (0: packed); then the last rows, fewer than a
+  // panel's, are packed in `last`.
   const float* a = nullptr;
+  const float* last = nullptr;
   const float* b = nullptr;
+  idx_t a_row = 0;
   idx_t a_panel = 0, b_panel = 0;  // floats from one panel to the next
   idx_t rows = 0, cols = 0, k = 0;
   const float* bias = nullptr;

@@ -1,6 +1,6 @@
 // Vector code of packed_product.h. A packed block of a (m, k) is panels of kPanelRows rows, element
-// (r, k) of a panel at k * kPanelRows + r; one of b (k, n) is panels of PanelCols() columns,
-// element (k, j) at k * PanelCols() + j. What is missing from a last panel is zeros.
+// (r, k) of a panel at k * kPanelRows + r; one of b (k, n) is panels of kPanelCols columns,
+// element (k, j) at k * kPanelCols + j. What is missing from a last panel is zeros.
 #if defined(LONGSPAN_GEMM_PACKED_PRODUCT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LONGSPAN_GEMM_PACKED_PRODUCT_INL_H_
 #undef LONGSPAN_GEMM_PACKED_PRODUCT_INL_H_
@@ -12,11 +12,13 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "base/math.h"
 #include "gemm/load-inl.h"
 #include "gemm/packed_block.h"
 #include "longspan/types.h"
+#include "simd/unroll.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace longspan::gemm {
@@ -24,10 +26,20 @@ namespace HWY_NAMESPACE {
 
 using V32 = hn::Vec<F32>;
 
-// Three vectors.
 constexpr idx_t kLanes = hn::MaxLanes(F32());
-constexpr idx_t kPanelCols = 3 * kLanes;
-idx_t PanelCols() { return kPanelCols; }
+// A micro-tile is kPanelRows rows by three vectors. With 16 registers 12 sums, three vectors of b
+// and one of a fill them: 7 loads a term for 12 multiply-adds, where 6 rows of two vectors load 8
+// times, take more of a from the second cache, and ran 10 % slower. With 32 registers 24 sums, 11
+// loads for 24 multiply-adds.
+constexpr bool kManyRegisters = kLanes >= 16;
+constexpr idx_t kPanelRows = kManyRegisters ? 8 : 4;
+constexpr idx_t kPanelVectors = 3;
+constexpr idx_t kPanelCols = kPanelVectors * kLanes;
+
+BlockShape ShapeOfBlocks() {
+  return {kPanelRows, kPanelCols, kManyRegisters ? 384 : 256, kManyRegisters ? 192 : 128,
+          kManyRegisters};
+}
 
 #if HWY_TARGET == HWY_SCALAR
 template <class T>
@@ -94,27 +106,27 @@ HWY_INLINE void PackTransposed(const T* HWY_RESTRICT from, idx_t stride, idx_t l
   }
 }
 
-// Panels of kPanelRows from k rows of m elements each. Four rows at a time fill a cache line.
+// Panels of kPanelRows from k rows of m elements each. Several rows at a time fill a cache line.
 template <class T>
 HWY_INLINE void PackRowPanels(const T* HWY_RESTRICT from, idx_t stride, idx_t m, idx_t k,
                               float* HWY_RESTRICT to, idx_t panel_stride) {
-  static_assert(kPanelRows == 4);
-  const idx_t whole = m / 4 * 4, fours = k / 4 * 4;
-  for (idx_t i = 0; i < fours; i += 4) {
+  constexpr idx_t kRows = kPanelRows, kTerms = 16 / kRows;  // a cache line
+  const idx_t whole = m / kRows * kRows, lines = k / kTerms * kTerms;
+  for (idx_t i = 0; i < lines; i += kTerms) {
     const T* row = from + i * stride;
-    float* target = to + i * 4;
-    for (idx_t r = 0; r < whole; r += 4, target += panel_stride) {
-      CopyFour(row + r, target);
-      CopyFour(row + r + stride, target + 4);
-      CopyFour(row + r + 2 * stride, target + 8);
-      CopyFour(row + r + 3 * stride, target + 12);
+    float* target = to + i * kRows;
+    for (idx_t r = 0; r < whole; r += kRows, target += panel_stride) {
+      LONGSPAN_UNROLL
+      for (idx_t j = 0; j < 16; j += 4) {
+        CopyFour(row + r + j % kRows + j / kRows * stride, target + j);
+      }
     }
   }
   for (idx_t i = 0; i < k; ++i) {
     const T* row = from + i * stride;
-    for (idx_t r = i < fours ? whole : 0; r < m; r += 4) {
-      float* target = to + r / 4 * panel_stride + i * 4;
-      for (idx_t j = 0; j < 4; ++j) target[j] = r + j < m ? LoadOne(row + r + j) : 0.0f;
+    for (idx_t r = i < lines ? whole : 0; r < m; r += kRows) {
+      float* target = to + r / kRows * panel_stride + i * kRows;
+      for (idx_t j = 0; j < kRows; ++j) target[j] = r + j < m ? LoadOne(row + r + j) : 0.0f;
     }
   }
 }
@@ -168,32 +180,6 @@ void PackABf16(const bfloat16* from, const Packing& p) { PackA(from, p); }
 void PackBF32(const float* from, const Packing& p) { PackB(from, p); }
 void PackBBf16(const bfloat16* from, const Packing& p) { PackB(from, p); }
 
-// The sums of one micro-tile, in registers.
-struct Sums {
-  V32 r00, r01, r02, r10, r11, r12, r20, r21, r22, r30, r31, r32;
-};
-
-HWY_INLINE void AddOuterProduct(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, Sums& s) {
-  const F32 d;
-  const V32 b0 = hn::Load(d, b), b1 = hn::Load(d, b + kLanes), b2 = hn::Load(d, b + 2 * kLanes);
-  const V32 a0 = hn::Set(d, a[0]);
-  s.r00 = hn::MulAdd(a0, b0, s.r00);
-  s.r01 = hn::MulAdd(a0, b1, s.r01);
-  s.r02 = hn::MulAdd(a0, b2, s.r02);
-  const V32 a1 = hn::Set(d, a[1]);
-  s.r10 = hn::MulAdd(a1, b0, s.r10);
-  s.r11 = hn::MulAdd(a1, b1, s.r11);
-  s.r12 = hn::MulAdd(a1, b2, s.r12);
-  const V32 a2 = hn::Set(d, a[2]);
-  s.r20 = hn::MulAdd(a2, b0, s.r20);
-  s.r21 = hn::MulAdd(a2, b1, s.r21);
-  s.r22 = hn::MulAdd(a2, b2, s.r22);
-  const V32 a3 = hn::Set(d, a[3]);
-  s.r30 = hn::MulAdd(a3, b0, s.r30);
-  s.r31 = hn::MulAdd(a3, b1, s.r31);
-  s.r32 = hn::MulAdd(a3, b2, s.r32);
-}
-
 // c = [c +] s [+ bias], one vector.
 HWY_INLINE void StoreSum(V32 s, const float* bias, bool accumulate, float* c) {
   const F32 d;
@@ -202,60 +188,94 @@ HWY_INLINE void StoreSum(V32 s, const float* bias, bool accumulate, float* c) {
   hn::StoreU(s, d, c);
 }
 
-HWY_INLINE void StoreSums(V32 s0, V32 s1, V32 s2, const float* bias, bool accumulate, float* c) {
-  StoreSum(s0, bias, accumulate, c);
-  StoreSum(s1, bias == nullptr ? nullptr : bias + kLanes, accumulate, c + kLanes);
-  StoreSum(s2, bias == nullptr ? nullptr : bias + 2 * kLanes, accumulate, c + 2 * kLanes);
-}
-
-// c (kPanelRows, kPanelCols) = [c +] a panel times b panel [+ bias].
-HWY_INLINE void MicroTile(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, idx_t k,
-                          const float* bias, bool accumulate, float* c, idx_t stride) {
-  constexpr idx_t A = kPanelRows, B = kPanelCols;
-  const V32 zero = hn::Zero(F32());
-  Sums s{zero, zero, zero, zero, zero, zero, zero, zero, zero, zero, zero, zero};
+// c (kPanelRows, kVectors vectors) = [c +] kPanelRows rows of a times a panel of b [+ bias].
+// Element (r, k) of a is at k * kPanelRows + r when it is packed, else at r * a_row + k.
+template <bool kPacked, idx_t kVectors>
+HWY_INLINE void MicroTile(const float* HWY_RESTRICT a, idx_t a_row, const float* HWY_RESTRICT b,
+                          idx_t k, const float* bias, bool accumulate, float* c, idx_t stride) {
+  constexpr idx_t kAhead = 8;  // terms
+  const F32 d;
+  const idx_t row = kPacked ? 1 : a_row, term = kPacked ? kPanelRows : 1;
+  V32 s[kPanelRows][kVectors];
+  LONGSPAN_UNROLL
   for (idx_t r = 0; r < kPanelRows; ++r) {
+    LONGSPAN_UNROLL
+    for (idx_t v = 0; v < kVectors; ++v) s[r][v] = hn::Zero(d);
     hwy::Prefetch(c + r * stride);
-    hwy::Prefetch(c + r * stride + kPanelCols - 1);
+    hwy::Prefetch(c + r * stride + kVectors * kLanes - 1);
   }
-  for (; k >= 4; k -= 4, a += 4 * A, b += 4 * B) {
-    hwy::Prefetch(a + 16 * A);  // from the second cache, or the next panel
-    AddOuterProduct(a, b, s);
-    AddOuterProduct(a + A, b + B, s);
-    AddOuterProduct(a + 2 * A, b + 2 * B, s);
-    AddOuterProduct(a + 3 * A, b + 3 * B, s);
+  HWY_UNROLL(4)
+  for (idx_t i = 0; i < k; ++i, a += term, b += kPanelCols) {
+    V32 columns[kVectors];
+    LONGSPAN_UNROLL
+    for (idx_t v = 0; v < kVectors; ++v) {
+      columns[v] = hn::Load(d, b + v * kLanes);
+      // From the second cache, where wide panels of b stay.
+      if (kManyRegisters) hwy::Prefetch(b + kAhead * kPanelCols + v * kLanes);
+    }
+    if (!kManyRegisters && i % 4 == 0) hwy::Prefetch(a + 16 * kPanelRows);
+    LONGSPAN_UNROLL
+    for (idx_t r = 0; r < kPanelRows; ++r) {
+      const V32 each = hn::Set(d, a[r * row]);
+      LONGSPAN_UNROLL
+      for (idx_t v = 0; v < kVectors; ++v) s[r][v] = hn::MulAdd(each, columns[v], s[r][v]);
+    }
   }
-  for (; k > 0; --k, a += A, b += B) AddOuterProduct(a, b, s);
-  StoreSums(s.r00, s.r01, s.r02, bias, accumulate, c);
-  StoreSums(s.r10, s.r11, s.r12, bias, accumulate, c + stride);
-  StoreSums(s.r20, s.r21, s.r22, bias, accumulate, c + 2 * stride);
-  StoreSums(s.r30, s.r31, s.r32, bias, accumulate, c + 3 * stride);
+  LONGSPAN_UNROLL
+  for (idx_t r = 0; r < kPanelRows; ++r) {
+    LONGSPAN_UNROLL
+    for (idx_t v = 0; v < kVectors; ++v) {
+      StoreSum(s[r][v], bias == nullptr ? nullptr : bias + v * kLanes, accumulate,
+               c + r * stride + v * kLanes);
+    }
+  }
 }
 
 // A micro-tile of which only (rows, cols) lie in c.
-HWY_NOINLINE void EdgeTile(const float* a, const float* b, idx_t k, const float* bias,
-                           bool accumulate, idx_t rows, idx_t cols, float* c, idx_t stride) {
+template <bool kPacked>
+HWY_NOINLINE void EdgeTile(const Block& block, const float* a, const float* b, const float* bias,
+                           idx_t rows, idx_t cols, float* c) {
   HWY_ALIGN float tile[kPanelRows * kPanelCols];
-  MicroTile(a, b, k, nullptr, false, tile, kPanelCols);
+  MicroTile<kPacked, kPanelVectors>(a, block.a_row, b, block.k, nullptr, false, tile, kPanelCols);
   for (idx_t r = 0; r < rows; ++r) {
     for (idx_t j = 0; j < cols; ++j) {
       float value = tile[r * kPanelCols + j];
       if (bias != nullptr) value += bias[j];
-      if (accumulate) value += c[r * stride + j];
-      c[r * stride + j] = value;
+      if (block.accumulate) value += c[r * block.c_stride + j];
+      c[r * block.c_stride + j] = value;
     }
+  }
+}
+
+// `rows` (<= kPanelRows) rows of a by `cols` (<= kPanelCols) columns.
+template <bool kPacked>
+HWY_INLINE void Tile(const Block& block, const float* a, const float* b, const float* bias,
+                     idx_t rows, idx_t cols, float* c) {
+  const auto whole = [&](auto vectors) {
+    MicroTile<kPacked, decltype(vectors)::value>(a, block.a_row, b, block.k, bias, block.accumulate,
+                                                 c, block.c_stride);
+  };
+  if (rows == kPanelRows && cols == kPanelCols) {
+    whole(std::integral_constant<idx_t, kPanelVectors>());
+  } else if (rows == kPanelRows && cols == 2 * kLanes) {
+    whole(std::integral_constant<idx_t, 2>());
+  } else if (rows == kPanelRows && cols == kLanes) {
+    whole(std::integral_constant<idx_t, 1>());
+  } else {
+    EdgeTile<kPacked>(block, a, b, bias, rows, cols, c);
   }
 }
 
 // To the second cache; Highway's Prefetch knows the first only.
 HWY_INLINE void PrefetchFar(const float* from) { __builtin_prefetch(from, 0, 2); }
 
-// A panel of b stays in the first cache while all panels of a, in the second, pass by. Meanwhile
-// the next panel of b comes slice by slice from the last cache to the second.
+// A panel of b stays in the first or second cache while all rows of a, in the second, pass by.
+// Meanwhile the next panel of b comes slice by slice from the last cache to the second.
 void MultiplyBlock(const Block& block) {
   constexpr idx_t kLine = 16;  // floats
   const idx_t slice =
       RoundUp(CeilDiv(block.k * kPanelCols * kPanelRows, std::max(block.rows, idx_t{1})), kLine);
+  const bool reads_rows = kManyRegisters && block.a_row != 0;
   for (idx_t j = 0; j < block.cols; j += kPanelCols) {
     const float* b = block.b + j / kPanelCols * block.b_panel;
     const float* next = b + block.b_panel;
@@ -263,14 +283,16 @@ void MultiplyBlock(const Block& block) {
     const idx_t cols = std::min(kPanelCols, block.cols - j);
     const bool last = j + kPanelCols >= block.cols;
     for (idx_t i = 0; i < block.rows; i += kPanelRows, next += slice) {
-      const float* a = block.a + i / kPanelRows * block.a_panel;
       float* c = block.c + i * block.c_stride + j;
       const idx_t rows = std::min(kPanelRows, block.rows - i);
       for (idx_t line = 0; line < slice && !last; line += kLine) PrefetchFar(next + line);
-      if (rows == kPanelRows && cols == kPanelCols) {
-        MicroTile(a, b, block.k, bias, block.accumulate, c, block.c_stride);
+      if (!reads_rows) {
+        const float* a = block.a + i / kPanelRows * block.a_panel;
+        Tile<true>(block, a, b, bias, rows, cols, c);
+      } else if (rows < kPanelRows) {
+        Tile<true>(block, block.last, b, bias, rows, cols, c);
       } else {
-        EdgeTile(a, b, block.k, bias, block.accumulate, rows, cols, c, block.c_stride);
+        Tile<!kManyRegisters>(block, block.a + i * block.a_row, b, bias, rows, cols, c);
       }
     }
   }

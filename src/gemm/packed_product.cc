@@ -20,7 +20,7 @@
 #if HWY_ONCE
 namespace longspan::gemm {
 
-HWY_EXPORT(PanelCols);
+HWY_EXPORT(ShapeOfBlocks);
 HWY_EXPORT(PackAF32);
 HWY_EXPORT(PackABf16);
 HWY_EXPORT(PackBF32);
@@ -29,10 +29,6 @@ HWY_EXPORT(MultiplyBlock);
 
 namespace {
 
-// Terms of one pass over c: a panel of b, 24 KiB, and one of a, 4 KiB, share the first cache.
-constexpr idx_t kMostTerms = 256;
-// Rows of a packed at a time: 128 KiB, a part of the second cache.
-constexpr idx_t kMostRows = 128;
 // Panels lie an odd number of cache lines apart, so that they do not meet in the same cache sets.
 constexpr idx_t kPanelGap = 16;
 
@@ -48,7 +44,9 @@ class Runner {
   Runner(Context& context, const PackedProduct& product)
       : context_(context),
         p_(product),
-        width_(HWY_DYNAMIC_DISPATCH(PanelCols)()),
+        shape_(HWY_DYNAMIC_DISPATCH(ShapeOfBlocks)()),
+        width_(shape_.panel_cols),
+        reads_rows_(shape_.reads_rows && product.a.k_contiguous && product.a.dtype == DType::kF32),
         narrow_(product.c.dtype == DType::kBF16) {
     // Columns, and terms when the sum may wait in c, such that what is packed stays bounded.
     idx_t most_cols = std::max(p_.most_packed / p_.terms, width_);
@@ -58,13 +56,20 @@ class Runner {
     chunk_cols_ = std::min(p_.cols, CeilDiv(panels, parts) * width_);
     slab_ = p_.terms;
     if (!narrow_ && chunk_cols_ * p_.terms > p_.most_packed) {
-      slab_ = std::max(p_.most_packed / chunk_cols_ / kMostTerms, idx_t{1}) * kMostTerms;
+      slab_ =
+          std::max(p_.most_packed / chunk_cols_ / shape_.most_terms, idx_t{1}) * shape_.most_terms;
     }
     slab_ = std::min(slab_, p_.terms);
-    most_terms_ = CeilDiv(slab_, CeilDiv(slab_, kMostTerms));
+    most_terms_ = CeilDiv(slab_, CeilDiv(slab_, shape_.most_terms));
     const double flop = 2.0 * static_cast<double>(p_.rows) * static_cast<double>(chunk_cols_) *
                         static_cast<double>(slab_);
-    grid_ = SplitGrid(p_.rows, chunk_cols_, kMostRows, chunk_cols_, 32, 192, flop);
+    grid_ = SplitGrid(p_.rows, chunk_cols_, shape_.most_rows, chunk_cols_, 32, 192, flop);
+    // Two dozen tasks leave no thread without one for long; half as many rows still pay for a
+    // panel of b.
+    const idx_t halves = CeilDiv(2 * p_.rows, shape_.most_rows);
+    if (shape_.reads_rows && grid_.col_blocks() == 1) {
+      grid_.rows = EvenPart(p_.rows, std::max(grid_.row_blocks(), std::min(idx_t{24}, halves)));
+    }
     grid_.cols = std::min(chunk_cols_, RoundUp(grid_.cols, width_));
   }
 
@@ -87,11 +92,12 @@ class Runner {
   }
 
  private:
-  idx_t APanel() const { return most_terms_ * kPanelRows + kPanelGap; }
+  idx_t APanel() const { return most_terms_ * shape_.panel_rows + kPanelGap; }
   idx_t TileStride() const { return RoundUp(grid_.cols, 16) + 16; }
   std::size_t BBytes() const { return Arena::Bytes<float>(RoundUp(chunk_cols_, width_) * slab_); }
   std::size_t ABytes() const {
-    return Arena::Bytes<float>(CeilDiv(grid_.rows, kPanelRows) * APanel());
+    return Arena::Bytes<float>((reads_rows_ ? 1 : CeilDiv(grid_.rows, shape_.panel_rows)) *
+                               APanel());
   }
   std::size_t TileBytes() const {
     return narrow_ ? Arena::Bytes<float>(grid_.rows * TileStride()) : 0;
@@ -145,8 +151,9 @@ class Runner {
     const idx_t begin = task % grid.col_blocks() * grid.cols;
     const idx_t c_at = row * p_.c.stride + col + begin;
     Block block;
-    block.a = a;
+    block.a = block.last = a;
     block.a_panel = APanel();
+    block.a_row = reads_rows_ ? p_.a.stride : 0;
     block.rows = std::min(grid.rows, grid.all_rows - row);
     block.cols = std::min(grid.cols, grid.all_cols - begin);
     block.c = narrow_ ? tile : static_cast<float*>(p_.c.data) + c_at;
@@ -158,7 +165,9 @@ class Runner {
       block.b_panel = width_ * block.k;
       block.bias = term + first == 0 && !narrow_ ? bias : nullptr;
       block.accumulate = term + first > 0 || (p_.accumulate && !narrow_);
-      PackA(row, block.rows, term + first, block.k, a);
+      const idx_t packed = reads_rows_ ? block.rows % shape_.panel_rows : block.rows;
+      PackA(row + block.rows - packed, packed, term + first, block.k, a);
+      if (reads_rows_) block.a = static_cast<const float*>(At(p_.a, row, term + first));
       HWY_DYNAMIC_DISPATCH(MultiplyBlock)(block);
     }
     if (narrow_) {
@@ -169,8 +178,10 @@ class Runner {
 
   Context& context_;
   const PackedProduct& p_;
-  const idx_t width_;  // columns of a panel of b
-  const bool narrow_;  // c is bf16: its sums are made in fp32 scratch
+  const BlockShape shape_;
+  const idx_t width_;      // columns of a panel of b
+  const bool reads_rows_;  // a is packed at its end only
+  const bool narrow_;      // c is bf16: its sums are made in fp32 scratch
   idx_t chunk_cols_ = 0, slab_ = 0, most_terms_ = 0;
   Grid grid_;
   float* b_ = nullptr;

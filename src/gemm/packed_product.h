@@ -1,5 +1,6 @@
-// A dense product that packs its operands, for machines below AVX-512: oneDNN's kernels for these
-// read operands as they lie. docs/record/performance.md, "Dense layers", has the measurements.
+// A dense product that packs its operands: oneDNN's kernels below AVX-512 read them as they lie.
+// With AVX-512 it packs b, and reads rows of a as they lie. docs/record/performance.md, "Dense
+// layers", has the measurements, and gemm.cc the rule when it runs.
 #pragma once
 
 #include "gemm/gemm.h"

@@ -33,12 +33,7 @@
 #include "longspan/types.h"
 #include "simd/row_prefetcher.h"
 #include "simd/tile_extents.h"
-
-#if defined(__clang__)
-#define LONGSPAN_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define LONGSPAN_UNROLL _Pragma("GCC unroll 16")
-#endif
+#include "simd/unroll.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace longspan {
