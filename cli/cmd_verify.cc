@@ -9,6 +9,7 @@
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
 #include "longspan/context.h"
+#include "longspan/counted.h"
 #include "longspan/folders.h"
 
 namespace longspan::cli {
@@ -57,9 +58,10 @@ int RunVerify(const VerifyCommand& o, int threads) {
       text += fmt::format("{:<72} {:>10.2e} {:>10.2e}{}{}\n", t.name, t.max_abs, t.rel_l2,
                           HoleText(t), t.ok ? "" : "  DIFFERS");
     }
-    text += report.ok ? fmt::format("the case holds: {} tensors\n", report.tensors.size())
-                      : fmt::format("the case does not hold: {} of {} tensors differ\n", bad,
-                                    report.tensors.size());
+    text += report.ok
+                ? fmt::format("the case holds: {}\n", Counted(report.tensors.size(), "tensor"))
+                : fmt::format("the case does not hold: {} of {} differ\n", bad,
+                              Counted(report.tensors.size(), "tensor"));
     if (holed > 0) {
       text += fmt::format(
           "in {} of them the original recorded NaN or infinity: there is nothing to compare with\n",

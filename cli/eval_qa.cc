@@ -3,12 +3,12 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/eval_command.h"
 #include "cli/predictions_file.h"
 #include "cli/train_options.h"
 #include "cli/visual/json_text.h"
+#include "longspan/counted.h"
 #include "longspan/head_training.h"
 
 namespace longspan::cli {

@@ -8,6 +8,7 @@
 #include "cli/visual/clipped.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/text.h"
+#include "longspan/counted.h"
 #include "longspan/evaluate.h"
 
 namespace longspan::cli {
@@ -219,16 +220,16 @@ std::string EmbedderReport(const EmbedderEval& e, bool json) {
     return DumpJson(j);
   }
   if (e.scored) {
-    return fmt::format(
-        "cosines and scores of {} pairs: spearman {:.4f}, pearson {:.4f}, loss {:.4f}\n", e.rows,
-        e.spearman, e.pearson, e.loss);
+    return fmt::format("cosines and scores of {}: spearman {:.4f}, pearson {:.4f}, loss {:.4f}\n",
+                       Counted(e.rows, "pair"), e.spearman, e.pearson, e.loss);
   }
   std::string text = fmt::format(
-      "{} anchors among {} texts: recall at 1 {:.4f}, at 5 {:.4f}, at 10 {:.4f}, mrr {:.4f}, loss "
+      "{} among {}: recall at 1 {:.4f}, at 5 {:.4f}, at 10 {:.4f}, mrr {:.4f}, loss "
       "{:.4f}\n",
-      e.queries, e.candidates, e.recall_1, e.recall_5, e.recall_10, e.mrr, e.loss);
+      Counted(e.queries, "anchor"), Counted(e.candidates, "text"), e.recall_1, e.recall_5,
+      e.recall_10, e.mrr, e.loss);
   if (e.triplets > 0) {
-    text += fmt::format("{} triplets: the positive is nearer in {:.1f} %\n", e.triplets,
+    text += fmt::format("{}: the positive is nearer in {:.1f} %\n", Counted(e.triplets, "triplet"),
                         100.0 * e.nearer);
   }
   return text;
@@ -249,9 +250,10 @@ std::string RerankerReport(const RerankerEval& e, bool json) {
                      {"ndcg", e.ndcg}});
   }
   return fmt::format(
-      "{} pairs: loss {:.4f}, accuracy {:.4f}, average precision {:.4f}\n{} queries, their first "
-      "ten texts: mrr {:.4f}, ndcg {:.4f}\n",
-      e.pairs, e.loss, e.accuracy, e.average_precision, e.queries, e.mrr, e.ndcg);
+      "{}: loss {:.4f}, accuracy {:.4f}, average precision {:.4f}\n{}, the first ten texts of "
+      "each: mrr {:.4f}, ndcg {:.4f}\n",
+      Counted(e.pairs, "pair"), e.loss, e.accuracy, e.average_precision,
+      Counted(e.queries, "query", "queries"), e.mrr, e.ndcg);
 }
 
 std::string MaskedLmReport(const MaskedLmEval& e, bool json) {
@@ -273,7 +275,7 @@ std::string MaskedLmReport(const MaskedLmEval& e, bool json) {
 std::string ClassifierReport(const ClassifierEval& e, const Predictions& all, bool json) {
   if (json) return DumpJson(ClassifierJson(e, all));
   const std::string texts =
-      fmt::format("{} texts of at most {} tokens{}\n", e.rows, e.tokens,
+      fmt::format("{} of at most {} tokens{}\n", Counted(e.rows, "text"), e.tokens,
                   e.cut > 0 ? fmt::format(", {} of them cut", e.cut) : std::string());
   if (e.problem == ProblemType::kRegression) {
     return texts +

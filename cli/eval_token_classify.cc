@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/eval_command.h"
 #include "cli/predictions_file.h"
@@ -11,6 +10,7 @@
 #include "cli/visual/clipped.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/text.h"
+#include "longspan/counted.h"
 #include "longspan/head_training.h"
 
 namespace longspan::cli {

@@ -13,6 +13,7 @@
 #include "cli/toml.h"
 #include "cli/training.h"
 #include "cli/visual/cmd_plot.h"
+#include "longspan/counted.h"
 #include "longspan/files.h"
 
 namespace longspan::cli {
@@ -154,7 +155,8 @@ std::string Worst(const std::vector<ReportedPrediction>& all) {
 std::string PredictionsPart(const std::vector<ReportedPrediction>& all) {
   idx_t right = 0;
   for (const ReportedPrediction& p : all) right += p.right ? 1 : 0;
-  return fmt::format("<h2>Predictions</h2>\n<p>{} texts, {} right.</p>\n", all.size(), right) +
+  return fmt::format("<h2>Predictions</h2>\n<p>{}, {} right.</p>\n", Counted(all.size(), "text"),
+                     right) +
          Confusions(all) + Worst(all);
 }
 

@@ -8,7 +8,6 @@
 
 #include "cli/check.h"
 #include "cli/config_file.h"
-#include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/dtype_option.h"
 #include "cli/duration.h"
@@ -16,6 +15,7 @@
 #include "cli/training.h"
 #include "cli/visual/command.h"
 #include "cli/visual/json_text.h"
+#include "longspan/counted.h"
 #include "longspan/evaluate.h"
 #include "longspan/files.h"
 #include "longspan/train.h"
@@ -360,7 +360,7 @@ std::string TimesText(const TrainTimes& times) {
 // "3 steps", or of a run whose last model is not the one that it leaves "8 of 12 steps, the best by
 // accuracy".
 std::string StepsText(const TrainCommand& c, const TrainResult& result) {
-  if (result.model_step == result.step) return fmt::format("{} steps", result.step);
+  if (result.model_step == result.step) return Counted(result.step, "step");
   return fmt::format("{} of {} steps, the best by {}", result.model_step, result.step, c.metric);
 }
 
@@ -405,10 +405,9 @@ std::string TrainSummary(const TrainCommand& c, const TrainResult& result,
                        result.step);
   }
   const std::string skipped =
-      result.skipped == 0
-          ? std::string()
-          : fmt::format("{} updates were not applied: their loss or gradient was not finite\n",
-                        result.skipped);
+      result.skipped == 0 ? std::string()
+                          : fmt::format("{} not applied: the loss or gradient was not finite\n",
+                                        Counted(result.skipped, "update was", "updates were"));
   const std::optional<ShareInterval> interval = IntervalOf(result);
   const std::string few =
       interval && TooFew(*interval)

@@ -177,6 +177,18 @@ bool Replace(std::string* text, std::string_view from, std::string_view to) {
 std::string Plainly(std::string said) {
   if (Replace(&said, "Could not convert: ", "")) {
     Replace(&said, " = ", ": '");
+// "0 to 0.99" for the "0.000000 to 0.990000" that std::to_string makes, from a place on.
+std::string WithPlainNumbers(std::string text, std::size_t from) {
+  for (std::size_t dot = text.find('.', from); dot != text.npos; dot = text.find('.', dot + 1)) {
+    const std::size_t end = std::min(text.find_first_not_of("0123456789", dot + 1), text.size());
+    if (end == dot + 1) continue;  // the end of a sentence
+    const std::size_t last = text.find_last_not_of('0', end - 1);
+    const std::size_t keep = last == dot ? dot : last + 1;
+    text.erase(keep, end - keep);
+  }
+  return text;
+}
+
     return said + "' is no number that this option takes";
   }
   if (said.ends_with(" missing") && said.find(" required ") != std::string::npos) {
@@ -189,7 +201,11 @@ std::string Plainly(std::string said) {
   if (Replace(&said, " not in {", " is unknown, need one of ") && said.ends_with('}')) {
     said.pop_back();
   }
-  if (Replace(&said, " not in range ", " is not from ")) Replace(&said, "Value ", "");
+  if (Replace(&said, " not in range ", " is not from ")) {
+    Replace(&said, "Value ", "");
+    const std::size_t range = said.find(" is not from ");
+    return WithPlainNumbers(std::move(said), range);
+  }
   return said;
 }
 

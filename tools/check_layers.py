@@ -23,7 +23,7 @@ LAYERS = ["base", "tensor", "parallel", "world", "simd", "probe", "gemm", "strea
           "text", "metrics", "generate", "model", "families", "tasks",
           "train", "inspect", "c_api", "lab", "cli", "python"]
 # The installed headers, each with the layer that implements it.
-PUBLIC = {"types.h": "base", "error.h": "base", "version.h": "base", "process.h": "base",
+PUBLIC = {"types.h": "base", "error.h": "base", "counted.h": "base", "version.h": "base", "process.h": "base",
           "tensor.h": "tensor", "context.h": "parallel", "world.h": "world", "machine.h": "probe", "attention.h": "ops", "axial_position.h": "ops",
           "optimizer.h": "ops",
           "pattern.h": "catalogue", "files.h": "io", "data.h": "data", "tokenizer.h": "text",

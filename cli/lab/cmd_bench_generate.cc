@@ -3,11 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/check.h"
-#include "cli/counted.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "cli/waiting.h"
 #include "lab/model_bench.h"
+#include "longspan/counted.h"
 
 namespace longspan::cli {
 namespace {

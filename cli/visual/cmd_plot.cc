@@ -17,6 +17,7 @@
 #include "cli/visual/output.h"
 #include "cli/visual/plot_groups.h"
 #include "cli/visual/text.h"
+#include "longspan/counted.h"
 
 namespace longspan::cli {
 namespace {
@@ -247,8 +248,8 @@ Chart PlotGroups(const std::vector<RunLog>& runs, const PlotOptions& options) {
   if (curves.empty()) FailWithoutValues(runs, options.metric);
   for (const GroupCurve& curve : curves) {
     const bool eval = curve.kind == "eval";
-    const std::string name = fmt::format("{} {} ({} run{})", curve.group, curve.kind, curve.runs,
-                                         curve.runs == 1 ? "" : "s");
+    const std::string name =
+        fmt::format("{} {} ({})", curve.group, curve.kind, Counted(curve.runs, "run"));
     Series mean;
     mean.x = curve.step;
     mean.color = curve.place;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cli/visual/pattern_kinds.h"
+#include "longspan/counted.h"
 #include "longspan/pattern.h"
 
 namespace longspan::cli {
@@ -71,8 +72,7 @@ std::vector<GridPanel> LshPanels(Context& context, const PatternOptions& options
   panels[2].note = fmt::format("look-back {}, look-ahead {}", options.before, options.after);
   panels[2].line_every = options.chunk;
   panels[2].cut = true;
-  panels[3].title =
-      fmt::format("4. Who sees whom, {} round{}", options.rounds, options.rounds == 1 ? "" : "s");
+  panels[3].title = "4. Who sees whom, " + Counted(options.rounds, "round");
   panels[3].note = fmt::format(
       "{} tokens: keys of the own and the neighbouring chunks; itself only if there are none",
       options.tokens);

@@ -16,12 +16,14 @@
 //   tokens of a text; learn a tokenizer                      tokenizer.h, tokenizer_training.h
 //   who sees whom; what hashing finds                        pattern.h, inspect.h
 //   errors and their codes                                   error.h
+//   numbers before nouns, for messages of your own           counted.h
 #pragma once
 
 #include "longspan/attention.h"
 #include "longspan/axial_position.h"
 #include "longspan/batch.h"
 #include "longspan/context.h"
+#include "longspan/counted.h"
 #include "longspan/data.h"
 #include "longspan/data_stats.h"
 #include "longspan/error.h"

@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "base/limits.h"
 #include "io/json.h"
+#include "longspan/counted.h"
 #include "longspan/files.h"
 
 namespace longspan {
@@ -214,8 +215,8 @@ void FitLabels(idx_t classes, std::string_view source, LabelFields* labels) {
     labels->names.clear();
     for (idx_t id = 0; id < classes; ++id) labels->names.push_back(DefaultLabel(id));
     labels->notes.push_back(
-        fmt::format("{}: says nothing of labels; the weights have {} class{}, named LABEL_k",
-                    source, classes, classes == 1 ? "" : "es"));
+        fmt::format("{}: says nothing of labels; the weights have {}, named LABEL_k", source,
+                    Counted(classes, "class", "classes")));
   } else if (classes > named) {
     FillGaps({}, named, classes, source, labels);
   }

@@ -4,6 +4,7 @@
 
 #include "base/errors.h"
 #include "io/json.h"
+#include "longspan/counted.h"
 #include "longspan/files.h"
 #include "model/label_fields.h"
 #include "model/weight_names.h"
@@ -86,13 +87,12 @@ HeadKind Chosen(std::span<const std::string> names, const std::string& list,
     could += (could.empty() ? "" : " or ") + std::string(ClassOf(known, head));
   }
   const idx_t rows = std::max(weights.classes, weights.dense_classes);
-  Check(
-      !heads.empty(), ErrorCode::kFormat,
-      "{}: architectures names no class, and the head in the weights ({} row{}) could be {}; write "
-      "the class into architectures",
-      source, rows, rows == 1 ? "" : "s",
-      rules.tokens ? "one of a token classifier with one label or of multiple choice"
-                   : "another model's");
+  Check(!heads.empty(), ErrorCode::kFormat,
+        "{}: architectures names no class, and the head in the weights ({}) could be {}; write "
+        "the class into architectures",
+        source, Counted(rows, "row"),
+        rules.tokens ? "one of a token classifier with one label or of multiple choice"
+                     : "another model's");
   Fail(ErrorCode::kFormat,
        "{}: architectures names no class, and the weights could be a {}; write the one that it is "
        "into architectures",

@@ -10,6 +10,7 @@
 #include "base/errors.h"
 #include "base/isa.h"
 #include "base/memory_limit.h"
+#include "longspan/counted.h"
 #include "parallel/task_shares.h"
 
 namespace longspan {
@@ -72,7 +73,7 @@ void Context::CheckMemory(const char* what, std::size_t bytes) const {
 void Context::ThrowCancelled() { throw Cancelled(); }
 
 std::string Context::Describe() const {
-  return fmt::format("{} thread{}, {}", threads_, threads_ == 1 ? "" : "s", IsaName(ActiveIsa()));
+  return fmt::format("{}, {}", Counted(threads_, "thread"), IsaName(ActiveIsa()));
 }
 
 }  // namespace longspan

@@ -8,6 +8,7 @@
 
 #include "base/errors.h"
 #include "io/ascii.h"
+#include "longspan/counted.h"
 #include "longspan/files.h"
 #include "parallel/parallel_for.h"
 #include "train/class_weights.h"
@@ -142,8 +143,8 @@ ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
     target.labels = names;
   }
   const std::size_t least = target.problem == ProblemType::kSingleLabel ? 2 : 1;
-  Check(target.labels.size() >= least, ErrorCode::kFormat,
-        "{}: {} different labels, need at least {}", texts.source, target.labels.size(), least);
+  Check(target.labels.size() >= least, ErrorCode::kFormat, "{}: {}, need at least {}", texts.source,
+        Counted(target.labels.size(), "different label"), least);
   return target;
 }
 

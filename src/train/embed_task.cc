@@ -156,7 +156,7 @@ EmbedPlan MakeEmbedPlan(const EmbedTrainingOptions& task, const SentenceFolder& 
         scored ? "two texts with a score" : "pairs or triplets");
   Check(task.negatives_batch >= 1 && task.negatives_batch <= (1 << 20), ErrorCode::kUsage,
         "negatives-batch: {} is not from 1 to {}", task.negatives_batch, 1 << 20);
-  Check(task.scale > 0.0 && task.scale <= 1e6, ErrorCode::kUsage, "scale: {} is not from 0 to 1e6",
+  Check(task.scale > 0.0 && task.scale <= 1e6, ErrorCode::kUsage, "scale: {} is not above 0 and at most 1e6",
         task.scale);
   const bool triplet = plan.loss.loss == EmbedLoss::kTriplet;
   Check(triplet || (!task.margin && !task.cosine_distance), ErrorCode::kUsage,

@@ -8,6 +8,7 @@
 
 #include "base/errors.h"
 #include "families/families.h"
+#include "longspan/counted.h"
 #include "model/model_options.h"
 #include "train/embed_task.h"
 #include "train/evaluate.h"
@@ -102,8 +103,9 @@ void TellAboutTexts(const TrainHooks& hooks, const char* what, const EmbedRows& 
                     idx_t tokens) {
   TellAboutCuts(hooks, what, rows.cut, rows.texts.size(), tokens);
   if (rows.in_windows > 0) {
-    TellNote(hooks, fmt::format("{}: {} of {} texts are longer than {} tokens and read in windows",
-                                what, rows.in_windows, rows.texts.size(), tokens));
+    TellNote(hooks, fmt::format("{}: {} of {} {} longer than {} and read in windows", what,
+                                rows.in_windows, Counted(rows.texts.size(), "text"),
+                                rows.in_windows == 1 ? "is" : "are", Counted(tokens, "token")));
   }
 }
 

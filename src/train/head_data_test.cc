@@ -67,7 +67,7 @@ TEST_F(HeadData, ConllsColumnsAreSentences) {
                      "c.conll:1: 1 columns, need a word in column 1"));
   data_.skip_bad = true;
   EXPECT_EQ(Tagged("d.conll", "a O\nb\n\nc O\n").rows.size(), 1u);
-  EXPECT_NE(notes_.back().find("1 rows cannot be used"), std::string::npos) << notes_.back();
+  EXPECT_NE(notes_.back().find("1 row cannot be used"), std::string::npos) << notes_.back();
 }
 
 TEST_F(HeadData, ListsOfWordsAndTags) {

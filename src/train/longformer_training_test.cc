@@ -392,7 +392,7 @@ TEST_F(LongformerTraining, WhatDoesNotFitIsNamed) {
     const LabelledTexts one{"letters", {row}, false, 0, "one"};
     ChooseTarget(one, ProblemType::kInferred, InfoOf(TinyLongformer()));
   };
-  EXPECT_TRUE(Throws([&] { choose("same"); }, ErrorCode::kFormat, "1 different labels"));
+  EXPECT_TRUE(Throws([&] { choose("same"); }, ErrorCode::kFormat, "1 different label, need"));
   EXPECT_TRUE(Throws([&] { choose("0.5"); }, ErrorCode::kUsage, "--problem regression"));
   const ClassifyTarget target{{"x", "y"}, ProblemType::kSingleLabel};
   EXPECT_TRUE(Throws([&] { Rows(Letters(1), target); }, ErrorCode::kFormat,

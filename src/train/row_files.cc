@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "data/inputs.h"
 #include "io/json.h"
+#include "longspan/counted.h"
 #include "longspan/files.h"
 
 namespace longspan {
@@ -52,7 +53,8 @@ std::string ReadRowFiles(const std::vector<std::filesystem::path>& files,
   }
   for (std::string& note : inputs.TakeNotes()) tell(std::move(note));
   if (bad > 0 && !rules.options.on_bad) {
-    tell(fmt::format("{}: {} rows cannot be used and are left out", source, bad));
+    tell(fmt::format("{}: {} cannot be used and {} left out", source, Counted(bad, "row"),
+                     bad == 1 ? "is" : "are"));
   }
   Check(used > 0, ErrorCode::kFormat, "{}: holds no text", source);
   return source;

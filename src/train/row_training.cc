@@ -7,6 +7,7 @@
 #include "base/errors.h"
 #include "base/rng.h"
 #include "families/families.h"
+#include "longspan/counted.h"
 #include "longspan/files.h"
 #include "train/length_batches.h"
 #include "train/schedule.h"
@@ -74,7 +75,8 @@ void TellNote(const TrainHooks& hooks, const std::string& note) {
 void TellAboutCuts(const TrainHooks& hooks, const char* part, idx_t cut, idx_t texts,
                    idx_t tokens) {
   if (cut == 0) return;
-  TellNote(hooks, fmt::format("{}: {} of {} texts are cut to {} tokens", part, cut, texts, tokens));
+  TellNote(hooks, fmt::format("{}: {} of {} {} cut to {}", part, cut, Counted(texts, "text"),
+                              cut == 1 ? "is" : "are", Counted(tokens, "token")));
 }
 
 void CheckClassesLeft(const std::string& source, std::span<const idx_t> train,
@@ -125,10 +127,10 @@ idx_t CountTooLong(std::span<const idx_t> lengths, idx_t most, bool may_cut,
   if (count == 0 || may_cut) return count;
   const auto longest = std::max_element(lengths.begin(), lengths.end());
   Fail(ErrorCode::kLimit,
-       "{}: the text has {} tokens, rows {} at most; {} of {} texts are too long: {}cut them with "
+       "{}: the text has {} tokens, rows {} at most; {} of {} {} too long: {}cut them with "
        "--overflow truncate",
        where(static_cast<std::size_t>(longest - lengths.begin())), *longest, most, count,
-       lengths.size(),
+       Counted(lengths.size(), "text"), count == 1 ? "is" : "are",
        most < info.longest ? "raise --tokens, or " : "the model has no more positions, so ");
 }
 

@@ -11,6 +11,7 @@
 #include "base/errors.h"
 #include "io/checksum.h"
 #include "io/paths.h"
+#include "longspan/counted.h"
 #include "longspan/files.h"
 #include "longspan/version.h"
 #include "train/run_state.h"
@@ -52,8 +53,8 @@ std::vector<std::string> RunRanks::Notes(int threads, idx_t accumulate) const {
                   world_->size(), world_->ranks_here(), threads, accumulate));
   if (group_ != nullptr) {
     const int groups = world_->size() / group_->size();
-    notes.push_back(fmt::format("each row is shared by {} neighbouring ranks: {} group{}",
-                                group_->size(), groups, groups == 1 ? "" : "s"));
+    notes.push_back(fmt::format("each row is shared by {} neighbouring ranks: {}", group_->size(),
+                                Counted(groups, "group")));
   }
   if (world_->idle_cpus() > 0) {
     notes.push_back(

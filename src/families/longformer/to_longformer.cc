@@ -18,6 +18,7 @@
 #include "io/policy.h"
 #include "io/safetensors.h"
 #include "io/transformer_folder.h"
+#include "longspan/counted.h"
 #include "longspan/files.h"
 #include "model/model_folder.h"
 #include "model/weight_files.h"
@@ -35,9 +36,7 @@ constexpr std::string_view kPositions = "longformer.embeddings.position_embeddin
 
 std::string Source(const fs::path& path) { return io::Escape(path.native(), 4096); }
 
-std::string Tensors(std::size_t count) {
-  return fmt::format("{} tensor{}", count, count == 1 ? "" : "s");
-}
+std::string Tensors(std::size_t count) { return Counted(count, "tensor"); }
 
 // A tensor to write: the canonical name in the source that it is made of, and its new shape.
 struct Output {
