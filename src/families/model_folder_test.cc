@@ -7,6 +7,7 @@
 
 #include "base/memory_limit.h"
 #include "families/families.h"
+#include "families/family_step_test.h"
 #include "families/longformer/longformer_files.h"
 #include "families/longformer/longformer_test.h"
 #include "families/reformer/reformer_files.h"
@@ -245,3 +246,101 @@ TEST_F(LoadingTest, ModelsThatDoNotFitAreRefusedWithBothNumbers) {
 
 }  // namespace
 }  // namespace longspan
+// ---- weights that do not fit --------------------------------------------------------------------
+
+// Special tokens of a preset, whose vocabulary is larger than a small model's.
+void PutTokensIntoVocabulary(const fs::path& folder) {
+  nlohmann::json config = io::ReadJsonFile(folder / "config.json");
+  for (const auto& [name, value] : config.items()) {
+    if (name.ends_with("_token_id") && value.is_number_integer() && value >= 300) value = 0;
+  }
+  PutFile(folder / "config.json", config.dump());
+}
+
+// A small masked LM of one family, its weights zeros of one type.
+class UnfitFolder {
+ public:
+  UnfitFolder(const ModelConfig& config, const fs::path& folder, DType dtype) : folder_(folder) {
+    const auto model = config.Make(ParameterMemory::kOwn);
+    model->Save(folder);
+    PutTokensIntoVocabulary(folder);
+    title_ = config.info().title;
+    entries_ = model->Weights();
+    for (io::TensorEntry& entry : entries_) entry.dtype = dtype;
+  }
+
+  // The name of a tensor with this end.
+  std::string Name(std::string_view end) const {
+    for (const io::TensorEntry& entry : entries_) {
+      if (entry.name.ends_with(end)) return entry.name;
+    }
+    return {};
+  }
+  // Loading is refused with these words, if `change` has changed the tensors first.
+  testing::AssertionResult Refused(
+      std::string_view says, const std::function<void(std::vector<io::TensorEntry>&)>& change) {
+    std::vector<io::TensorEntry> changed = entries_;
+    change(changed);
+    const std::vector<std::uint8_t> zeros(std::size_t{1} << 24);
+    for (io::TensorEntry& entry : changed) entry.data = zeros.data();
+    EXPECT_LE(io::SafetensorsBytes(changed), zeros.size());
+    io::WriteSafetensors(folder_ / "model.safetensors", changed);
+    return Throws([&] { LoadTextModel(folder_, {}); }, ErrorCode::kFormat, says);
+  }
+  const std::string& title() const { return title_; }
+
+ private:
+  fs::path folder_;
+  std::string title_;
+  std::vector<io::TensorEntry> entries_;
+};
+
+io::TensorEntry& EntryOf(std::vector<io::TensorEntry>& entries, const std::string& name) {
+  return *std::find_if(entries.begin(), entries.end(),
+                       [&](const io::TensorEntry& entry) { return entry.name == name; });
+}
+
+// Whether the numbers would suffice or not, the message names the tensor.
+TEST_F(FolderTest, UnfitWeightsAreNamedInEveryFamily) {
+  for (const auto& config : Models(HeadKind::kMaskedLm, 16)) {
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      UnfitFolder folder(*config, dir_.path(), dtype);
+      SCOPED_TRACE(folder.title());
+      const std::string norm =
+          folder.Name("orm.bias").empty() ? folder.Name("orm.weight") : folder.Name("orm.bias");
+      const std::string words = folder.Name("embeddings.weight");
+      ASSERT_FALSE(norm.empty() || words.empty());
+      EXPECT_TRUE(folder.Refused(
+          "model.safetensors: 1 tensor does not fit config.json: " + norm + " is missing",
+          [&](auto& entries) {
+            std::erase_if(entries, [&](const auto& e) { return e.name == norm; });
+          }));
+      EXPECT_TRUE(folder.Refused(norm + " is missing; the model has no place for odd.name",
+                                 [&](auto& entries) { EntryOf(entries, norm).name = "odd.name"; }));
+      EXPECT_TRUE(folder.Refused(words + " has shape (299, 16), the config needs (300, 16)",
+                                 [&](auto& entries) { EntryOf(entries, words).shape[0] = 299; }));
+      EXPECT_TRUE(folder.Refused(words + " has shape (301, 16), the config needs (300, 16)",
+                                 [&](auto& entries) { EntryOf(entries, words).shape[0] = 301; }));
+    }
+  }
+}
+
+// A wanted head may be drawn: what the encoder lacks is named.
+TEST_F(FolderTest, UnfitEncodersAreNamedUnderAnotherHead) {
+  const auto configs = Models(HeadKind::kMaskedLm, 16);
+  for (const auto& config : configs) {
+    const auto model = config->Make(ParameterMemory::kOwn);
+    model->Save(dir_.path());
+    PutTokensIntoVocabulary(dir_.path());
+    std::vector<io::TensorEntry> entries = model->Weights();
+    const std::string lost = entries[0].name;  // the words: the numbers do not suffice
+    entries.erase(entries.begin());
+    io::WriteSafetensors(dir_ / "model.safetensors", entries);
+    LoadOptions other;
+    other.head = WantedHead{HeadKind::kSequence, {"a", "b"}, ProblemType::kSingleLabel, 1};
+    EXPECT_TRUE(Throws([&] { LoadTextModel(dir_.path(), other); }, ErrorCode::kFormat,
+                       "1 tensor does not fit config.json: " + lost + " is missing"))
+        << config->info().title;
+  }
+}
+

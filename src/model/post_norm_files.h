@@ -82,7 +82,11 @@ Encoder LoadPostNorm(const ModelFolder& folder, typename Encoder::Config config,
     needed.head = HeadKind::kNone;
     needed.pooler = false;
   }
-  CheckFileHolds(*source, ParameterCount(needed));
+  CheckFileHolds(*source, ParameterCount(needed), [&] {
+    const Encoder whole(config, ParameterMemory::kBorrowed);
+    const WeightRules rules = PostNormRules(whole.parameters(), *source, config.names());
+    return UnfitTensors(*source, NamesWithoutHead(rules, options), whole.parameters());
+  });
   const OpenedWeights files{*source, std::move(notes), {}, std::move(dropped), config.custom_code};
   const bool take = !options.head || config.Put(*options.head);
   const ClassNames names = config.names();

@@ -8,6 +8,7 @@
 #include "base/errors.h"
 #include "base/limits.h"
 #include "io/policy.h"
+#include "longspan/counted.h"
 #include "longspan/files.h"
 
 namespace longspan {
@@ -51,27 +52,38 @@ std::string Incomplete(const io::TensorSource& source) {
 
 }  // namespace
 
-void CheckFileHolds(const io::TensorSource& source, std::uint64_t needed) {
+std::string UnfitTensors(const io::TensorSource& source, const WeightNames& names,
+                         const ParameterTable& table) {
+  const std::vector<std::string> problems = Problems(source, names, table);
+  if (problems.empty()) return {};
+  std::string list;
+  for (std::size_t i = 0; i < std::min(problems.size(), limits::kToldTensors); ++i) {
+    list += (i == 0 ? "" : "; ") + problems[i];
+  }
+  const std::vector<std::string> foreign = UnreadTensors(source, names, table);
+  return fmt::format(
+      "{} not fit config.json: {}{}{}{}", Counted(problems.size(), "tensor does", "tensors do"),
+      list, problems.size() > limits::kToldTensors ? "; ..." : "",
+      foreign.empty() ? "" : "; the model has no place for " + NameList(ToldNames(names, foreign)),
+      Incomplete(source));
+}
+
+void CheckFileHolds(const io::TensorSource& source, std::uint64_t needed,
+                    const std::function<std::string()>& unfit) {
   std::uint64_t elements = 0;
   for (const auto& [name, info] : source.tensors())
     elements += static_cast<std::uint64_t>(info.size);
-  Check(needed <= elements, ErrorCode::kFormat,
-        "{}: the weights hold {} numbers, config.json needs {}{}", source.source(), elements,
-        needed, Incomplete(source));
+  if (needed <= elements) return;
+  const std::string tensors = unfit();
+  Check(tensors.empty(), ErrorCode::kFormat, "{}: {}", source.source(), tensors);
+  Fail(ErrorCode::kFormat, "{}: the weights hold {} numbers, config.json needs {}{}",
+       source.source(), elements, needed, Incomplete(source));
 }
 
 std::vector<std::string> ReadParameters(const io::TensorSource& source, const WeightNames& names,
                                         io::NonFinite non_finite, ParameterTable& table) {
-  const std::vector<std::string> problems = Problems(source, names, table);
-  if (!problems.empty()) {
-    std::string list;
-    for (std::size_t i = 0; i < std::min(problems.size(), limits::kToldTensors); ++i) {
-      list += (i == 0 ? "" : "; ") + problems[i];
-    }
-    Fail(ErrorCode::kFormat, "{}: {} not fit config.json: {}{}{}", source.source(),
-         problems.size() == 1 ? "1 tensor does" : fmt::format("{} tensors do", problems.size()),
-         list, problems.size() > limits::kToldTensors ? "; ..." : "", Incomplete(source));
-  }
+  const std::string unfit = UnfitTensors(source, names, table);
+  Check(unfit.empty(), ErrorCode::kFormat, "{}: {}", source.source(), unfit);
   const ParameterWriter writer = table.Write();
   for (const ParameterInfo& info : table.list()) {
     if (Skipped(names, info.name)) continue;
@@ -102,6 +114,16 @@ std::vector<std::string> UnreadTensors(const io::TensorSource& source, const Wei
 std::vector<std::string> ToldNames(const WeightNames& names, std::vector<std::string> tensors) {
   for (std::string& name : tensors) name = Told(names, name);
   return tensors;
+}
+
+WeightNames NamesWithoutHead(const WeightRules& rules, const LoadOptions& options) {
+  WeightNames names = rules.names;
+  if (!options.head) return names;
+  names.skipped = rules.of_head;
+  names.ignored = [ignored = names.ignored, head = rules.of_known_head](std::string_view name) {
+    return ignored(name) || head(name);
+  };
+  return names;
 }
 
 void CheckUnread(const io::TensorSource& source, const std::vector<std::string>& unread) {

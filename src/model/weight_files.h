@@ -26,9 +26,17 @@ struct WeightNames {
   std::function<std::string(std::string_view name)> told = {};
 };
 
+// What of the file does not fit the table, for the end of a message, without what is skipped: "2
+// tensors do not fit config.json: A is missing; B has shape (3, 12), the config needs (2, 12)", up
+// to ten of them, and tensors that have no place. Empty: all fits. Reads no values.
+std::string UnfitTensors(const io::TensorSource& source, const WeightNames& names,
+                         const ParameterTable& table);
+
 // kFormat when the file has fewer numbers than the config needs: checked before anything is
-// allocated by what a config says.
-void CheckFileHolds(const io::TensorSource& source, std::uint64_t needed);
+// allocated by what a config says. unfit() is UnfitTensors for a table without memory of its own,
+// and is called only then.
+void CheckFileHolds(const io::TensorSource& source, std::uint64_t needed,
+                    const std::function<std::string()>& unfit);
 
 // The tensors of the file that no parameter of the table is read from, nothing read.
 std::vector<std::string> UnreadTensors(const io::TensorSource& source, const WeightNames& names,
@@ -37,8 +45,7 @@ std::vector<std::string> UnreadTensors(const io::TensorSource& source, const Wei
 // The tensors as messages call them.
 std::vector<std::string> ToldNames(const WeightNames& names, std::vector<std::string> tensors);
 
-// Fills the table, but for what is skipped. kFormat lists up to ten tensors that are missing or
-// have another shape. Returns UnreadTensors.
+// Fills the table, but for what is skipped. kFormat is UnfitTensors. Returns UnreadTensors.
 std::vector<std::string> ReadParameters(const io::TensorSource& source, const WeightNames& names,
                                         io::NonFinite non_finite, ParameterTable& table);
 
@@ -62,6 +69,10 @@ struct WeightRules {
   // Tensors that another head of the family has. Under a wanted head they may stay unread.
   std::function<bool(std::string_view name)> of_known_head;
 };
+
+// The names of a folder that is loaded with these options: under a wanted head those of the files'
+// own head are skipped.
+WeightNames NamesWithoutHead(const WeightRules& rules, const LoadOptions& options);
 
 // The files of a model that is being loaded.
 struct OpenedWeights {

@@ -131,7 +131,11 @@ ModernBert LoadModernBert(const ModelFolder& folder, const LoadOptions& options,
   // Under another head the weights have to hold an encoder; what they lack of the head is drawn.
   ModernBertConfig needed = config;
   if (options.head) needed.head = HeadKind::kNone;
-  CheckFileHolds(*source, ParameterCount(needed));
+  CheckFileHolds(*source, ParameterCount(needed), [&] {
+    const ModernBert whole(config, ParameterMemory::kBorrowed);
+    const WeightRules rules = ModernBertRules(whole.parameters(), *source);
+    return UnfitTensors(*source, NamesWithoutHead(rules, options), whole.parameters());
+  });
   const OpenedWeights files{*source, std::move(notes), {}, {}, config.custom_code};
   const bool take = !options.head || config.Put(*options.head);
   ModernBert model(std::move(config));

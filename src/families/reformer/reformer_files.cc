@@ -102,7 +102,11 @@ Reformer LoadReformer(const ModelFolder& folder, const LoadOptions& options,
   const auto source = WithoutExtraPrefix(io::OpenModel(folder.directory), &notes);
   ReformerConfig least = config;  // under another head the weights have to hold an encoder
   if (options.head) least.head = HeadKind::kNone;
-  CheckFileHolds(*source, ParameterCount(least));
+  CheckFileHolds(*source, ParameterCount(least), [&] {
+    const Reformer whole(config, ParameterMemory::kBorrowed);
+    const WeightRules rules = RulesFor(*source, whole.parameters());
+    return UnfitTensors(*source, NamesWithoutHead(rules, options), whole.parameters());
+  });
   if (options.dropout) SetDropout(*options.dropout, &config);
   ApplyOptions(options.family, &config);
   OpenedWeights files{*source, std::move(notes), {}, {}, config.custom_code};

@@ -195,7 +195,10 @@ std::unique_ptr<TextModel> LoadWordModel(const ModelFolder& folder, const LoadOp
   for (const auto& [name, value] : options.family.values()) RefuseOption(kTitle, name);
   const WordConfig config = ConfigIn(folder.config, folder.source());
   const auto source = io::OpenModel(folder.directory);
-  CheckFileHolds(*source, WordModelConfig(config).ParameterCount());
+  CheckFileHolds(*source, WordModelConfig(config).ParameterCount(), [&] {
+    WordModel whole(config, ParameterMemory::kBorrowed);
+    return UnfitTensors(*source, NamesOfFiles(), whole.parameters());
+  });
   auto model = std::make_unique<WordModel>(config, ParameterMemory::kOwn);
   const auto of_head = [](std::string_view name) { return name.starts_with("head."); };
   LoadWeights(
