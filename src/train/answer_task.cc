@@ -176,7 +176,7 @@ nlohmann::json AnswerTask::DecidingOptions() const {
                              {"longest", task_.longest},
                              {"text_column", options().data.read.text_field}};
   if (task_.stride) deciding["stride"] = *task_.stride;
-  return WithSharedOptions(std::move(deciding));
+  return WithSharedOptions(std::move(deciding), task_.epochs);
 }
 
 Batch AnswerTask::Gather(std::span<const idx_t> rows) const {

@@ -113,7 +113,8 @@ nlohmann::json ChoiceTask::DecidingOptions() const {
   return WithSharedOptions({{"task", "multiple-choice"},
                             {"overflow", cuts ? "truncate" : "error"},
                             {"text_column", options().data.read.text_field},
-                            {"label_column", options().data.read.label_field}});
+                            {"label_column", options().data.read.label_field}},
+                           task_.epochs);
 }
 
 Batch ChoiceTask::Gather(std::span<const idx_t> questions) const {

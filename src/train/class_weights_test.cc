@@ -118,7 +118,8 @@ TEST(ClassWeightsTest, AreInTheLossOfATrainingAndNotOfAnEvaluation) {
   EXPECT_EQ(TrainClassifier(context, o, task).step, 1);
   task.weights = ClassWeights::Parse("good=4,bad=0.5");
   EXPECT_TRUE(test::Throws([&] { TrainClassifier(context, o, task); }, ErrorCode::kUsage,
-                           "class_weights [0.5,5.0], now it is [0.5,4.0]"));
+                           "started with --class-weights bad=0.5,good=5, this command goes on with "
+                           "--class-weights bad=0.5,good=4"));
 }
 
 }  // namespace

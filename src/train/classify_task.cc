@@ -234,7 +234,7 @@ nlohmann::json ClassifyTask::DecidingOptions() const {
   // Left out where there are none: runs from before there was a choice go on.
   if (!weights_.empty()) deciding["class_weights"] = weights_;
   if (task_.label_smoothing > 0.0) deciding["label_smoothing"] = task_.label_smoothing;
-  return WithSharedOptions(std::move(deciding));
+  return WithSharedOptions(std::move(deciding), task_.epochs);
 }
 
 // Of sets and numbers every value counts.

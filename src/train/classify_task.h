@@ -78,6 +78,7 @@ class ClassifyTask : public RowTask {
   HeldOutTexts held_out_texts() const override;
 
  protected:
+  double epochs() const { return task_.epochs; }
   idx_t Counted(idx_t row) const override;
   double Weight(idx_t row) const override;
   Batch Gather(std::span<const idx_t> rows) const override;

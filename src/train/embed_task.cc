@@ -264,7 +264,8 @@ nlohmann::json EmbedTask::DecidingOptions() const {
                             {"pooling", pooling},
                             {"anchor_prompt", task_.anchor_prompt.value_or("")},
                             {"text_prompt", task_.text_prompt.value_or("")},
-                            {"overflow", OverflowName(task_.overflow)}});
+                            {"overflow", OverflowName(task_.overflow)}},
+                           task_.epochs);
 }
 
 StepSize EmbedTask::Draw(idx_t step) {

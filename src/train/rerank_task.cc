@@ -170,7 +170,7 @@ RerankTask::RerankTask(const TrainOptions& options, const ClassifyOptions& task,
       queries_(std::move(held_out.queries)) {}
 
 nlohmann::json RerankTask::DecidingOptions() const {
-  return WithSharedOptions({{"task", "rerank"}});
+  return WithSharedOptions({{"task", "rerank"}}, epochs());
 }
 
 TaskEvaluation RerankTask::Evaluate(Context& context, const EvalHooks& hooks) {

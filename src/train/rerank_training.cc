@@ -6,6 +6,7 @@
 
 #include "base/errors.h"
 #include "families/families.h"
+#include "longspan/counted.h"
 #include "longspan/files.h"
 #include "model/model_options.h"
 #include "train/evaluate.h"
@@ -51,8 +52,9 @@ ClassifyLimits LimitsOf(idx_t tokens, text::Overflow overflow, const CrossEncode
 void TellAboutPairs(const TrainHooks& hooks, const char* what, const ClassifyRows& rows,
                     idx_t tokens) {
   if (rows.cut == 0) return;
-  TellNote(hooks, fmt::format("{}: {} of {} pairs are cut to {} tokens", what, rows.cut,
-                              rows.size(), tokens));
+  TellNote(hooks,
+           fmt::format("{}: {} of {} {} cut to {}", what, rows.cut, Counted(rows.size(), "pair"),
+                       rows.cut == 1 ? "is" : "are", Counted(tokens, "token")));
 }
 
 }  // namespace
@@ -87,6 +89,7 @@ TrainResult TrainReranker(Context& context, const TrainOptions& given,
   SetUpdates(task.epochs, rows.rows.size(), &options);
   ClassifyOptions classify;
   classify.global = task.global;
+  classify.epochs = task.epochs;
   RerankTask run(options, classify, *tokenizer, info, RelevanceTarget(info), std::move(rows.rows),
                  std::move(held));
   return RunTraining(context, options, run, hooks);

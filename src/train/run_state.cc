@@ -18,11 +18,13 @@
 #include "io/json.h"
 #include "io/paths.h"
 #include "io/transformer_folder.h"
+#include "longspan/counted.h"
 #include "longspan/files.h"
 #include "model/model_options.h"
 #include "model/weight_files.h"
 #include "train/row_lengths.h"
 #include "train/run_ranks.h"
+#include "train/same_options.h"
 #include "train/schedule.h"
 #include "train/trained_parameters.h"
 
@@ -83,33 +85,13 @@ json DecidingOptions(const TrainTask& task, const TrainOptions& o) {
   return j;
 }
 
-void CheckSameOptions(const json& saved, const json& now, const std::set<std::string>& may_differ) {
-  // Options that were left at what there once was no choice of are not written down.
-  const auto shown = [](const json& options, const std::string& name) {
-    return options.contains(name) ? Shown(options[name]) : std::string("its default");
-  };
-  std::set<std::string> names;
-  for (const json* options : {&saved, &now}) {
-    for (const auto& [name, value] : options->items()) names.insert(name);
-  }
-  for (const std::string& name : names) {
-    const bool same = saved.contains(name) == now.contains(name) &&
-                      (!now.contains(name) || saved[name] == now[name]);
-    Check(same || may_differ.contains(name), ErrorCode::kUsage,
-          "resume: the run was started with {} {}, now it is {}; give the same{} or start another "
-          "output",
-          name, shown(saved, name), shown(now, name),
-          name == "steps" ? ", --extend for more," : "");
-  }
-}
-
 void TellRowRanks(const json& saved, const TrainOptions& now, const std::string& source,
                   std::vector<std::string>* notes) {
   const idx_t before = io::GetInt(saved, "row_ranks", 1, 1 << 16, 1, source);
   if (before == now.row_ranks || notes == nullptr) return;
-  notes->push_back(fmt::format(
-      "each row had {} rank{} so far and has {} from now on: sums are rounded differently", before,
-      before == 1 ? "" : "s", now.row_ranks));
+  notes->push_back(
+      fmt::format("each row had {} so far and has {} from now on: sums are rounded differently",
+                  Counted(before, "rank"), now.row_ranks));
 }
 
 // Whether updates 1 to `done` had the learning rates that the options of now give them.
@@ -126,13 +108,13 @@ bool SameRatesSoFar(const json& saved, const TrainOptions& now, idx_t done,
 }
 
 // A run that is to do more updates than it was made for.
-void Extend(const json& saved, const TrainOptions& options, const std::string& source,
-            RunState* state, std::vector<std::string>* notes) {
+void Extend(const json& saved, const json& now, const TrainOptions& options,
+            const std::string& source, RunState* state, std::vector<std::string>* notes) {
   constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
   const idx_t before = io::GetInt(saved, "steps", 1, kMost, io::kRequired, source);
   Check(options.steps >= before, ErrorCode::kUsage,
-        "extend: the run is made for {} updates, --steps says {}; give more", before,
-        options.steps);
+        "extend: the run was started {}, this command goes on {}; give more",
+        OptionAsTyped(saved, "steps"), OptionAsTyped(now, "steps"));
   if (options.steps == before) return;  // extended already, and stopped since
   state->mixed_schedule =
       state->mixed_schedule || !SameRatesSoFar(saved, options, state->step, source);
@@ -468,7 +450,8 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
   // Machines come and go: a run may go on with other ranks for each row.
   std::set<std::string> may_differ = {"row_ranks"};
   if (options.checkpoints.extend) may_differ.insert({"steps", "warmup", "patience"});
-  CheckSameOptions(j["options"], DecidingOptions(task, options), may_differ);
+  const json now = DecidingOptions(task, options);
+  CheckSameOptions(j["options"], now, may_differ);
   TellRowRanks(j["options"], options, source, notes);
   const std::string data = io::GetString(j, "data", io::kRequired, source);
   Check(data == data_fingerprint, ErrorCode::kFormat,
@@ -502,7 +485,7 @@ std::optional<RunState> ResumeRun(TrainTask& task, const TrainOptions& options,
   ReadBestEvaluation(j, options, source, &state, notes);
   state.evaluated = ReadEvaluated(j, "evaluated_", source);
   if (options.checkpoints.extend) {
-    Extend(j["options"], options, source, &state, notes);
+    Extend(j["options"], now, options, source, &state, notes);
     ExtendPatience(j["options"], options, source, &state, notes);
   }
   return state;

@@ -127,7 +127,8 @@ TEST_F(SelectionTest, PatienceEndsTheRunAndExtendingGivesItAgain) {
   EXPECT_EQ(again.model_step, result.model_step);
   EXPECT_EQ(Curve("train"), curve);
   o.selection.patience = 3;
-  EXPECT_TRUE(Throws([&] { RunMeasured(); }, ErrorCode::kUsage, "patience 2, now it is 3"));
+  EXPECT_TRUE(Throws([&] { RunMeasured(); }, ErrorCode::kUsage,
+                     "--patience 2, this command goes on with --patience 3"));
   o.checkpoints.resume = false;
   o.checkpoints.extend = true;
   o.selection.patience = 0;
@@ -243,7 +244,7 @@ TEST_F(SelectionTest, AnotherMetricIsAnotherRun) {
   o.checkpoints.resume = true;
   o.selection.metric = "loss";
   EXPECT_TRUE(Throws([&] { RunMeasured(); }, ErrorCode::kUsage,
-                     "metric \"accuracy\", now it is its default"));
+                     "with --metric accuracy, this command goes on with --metric loss"));
   o.selection.metric = "recall";  // which no entry point has checked
   o.output = d.path() / "other";
   o.checkpoints.resume = false;

@@ -65,7 +65,8 @@ void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::s
   info_ = model_->info();
 }
 
-nlohmann::json TextTask::WithSharedOptions(nlohmann::json deciding) const {
+nlohmann::json TextTask::WithSharedOptions(nlohmann::json deciding, double epochs) const {
+  if (epochs > 0.0) deciding["epochs"] = epochs;
   deciding["global"] = global_.Name();
   // Left out for fp32: runs from before there was a choice go on.
   if (options_.compute.dtype != DType::kF32) deciding["dtype"] = DTypeName(options_.compute.dtype);

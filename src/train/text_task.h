@@ -35,8 +35,9 @@ class TextTask : public TrainTask {
   const TrainOptions& options() const { return options_; }
   const TextModelInfo& info() const { return info_; }
   const GlobalPolicy& global() const { return global_; }
-  // Adds what decides the bits of every such run.
-  nlohmann::json WithSharedOptions(nlohmann::json deciding) const;
+  // Adds what decides the bits of every such run; and the epochs that gave its updates, for
+  // messages. 0: none did.
+  nlohmann::json WithSharedOptions(nlohmann::json deciding, double epochs = 0.0) const;
   // Marks the global tokens, then loss and gradients.
   HeadLoss LossAndGradients(Context& context, Batch& rows, float scale, const StepDropout& dropout);
 

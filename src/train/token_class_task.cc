@@ -241,7 +241,7 @@ nlohmann::json TokenClassTask::DecidingOptions() const {
                              {"tag_field", task_.tag_field}};
   // Left out where there are none: runs from before there was a choice go on.
   if (!weights_.empty()) deciding["class_weights"] = weights_;
-  return WithSharedOptions(std::move(deciding));
+  return WithSharedOptions(std::move(deciding), task_.epochs);
 }
 
 Batch TokenClassTask::Gather(std::span<const idx_t> rows) const {

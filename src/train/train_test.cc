@@ -439,7 +439,7 @@ TEST_F(TrainTest, ResumingSomethingElseIsRefused) {
   other.optimizer.learning_rate = 1e-3;
   std::string message;
   EXPECT_EQ(CodeOf(other, &message), ErrorCode::kUsage);
-  EXPECT_NE(message.find("learning_rate"), std::string::npos) << message;
+  EXPECT_NE(message.find("--learning-rate"), std::string::npos) << message;
   WriteText(d_.path() / "text", Rhyme(61));
   EXPECT_EQ(CodeOf(o), ErrorCode::kFormat);
 }

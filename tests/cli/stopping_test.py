@@ -336,11 +336,11 @@ class Starting(Runs):
         out = self.dir / "run"
         self.train(out)
         told = self.train(out, "--resume", "--dtype", "bf16", code=2).stderr
-        self.assertIn("started with dtype its default, now it is \"BF16\"", told)
+        self.assertIn("started with --dtype f32, this command goes on with --dtype bf16; give", told)
         half = self.dir / "half"
         self.train(half, "--dtype", "bf16")
         told = self.train(half, "--resume", code=2).stderr
-        self.assertIn("started with dtype \"BF16\", now it is its default", told)
+        self.assertIn("started with --dtype bf16, this command goes on with --dtype f32", told)
 
     def test_updates_that_are_not_finite_are_told(self):
         # Numbers so large that the first loss overflows: no update is applied, three end the run.
