@@ -203,6 +203,7 @@ class CorpusReader {
       std::string_view text = TextOf(*file->mapped_);
       if (!said) CheckIsText(text, file->source_);
       const bool verbatim = encoding_ == kVerbatim;
+      if (!verbatim && !rules_.any_bytes) RefuseUnmarkedUtf16(text.substr(0, 512), file->source_);
       if (!verbatim && text.starts_with("\xef\xbb\xbf")) mark = 3;
       text.remove_prefix(mark);
       file->all_ = file->text_ = text;

@@ -45,6 +45,24 @@ std::string EncodingName(const std::string& name) {
   return upper;
 }
 
+std::string UnmarkedUtf16(std::string_view start) {
+  constexpr std::size_t kLeast = 8;  // bytes: less may be anything
+  start = start.substr(0, start.size() / 2 * 2);
+  if (start.size() < kLeast) return {};
+  std::size_t zeros[2] = {0, 0};
+  for (std::size_t i = 0; i < start.size(); ++i) zeros[i % 2] += start[i] == '\0';
+  // Latin letters have one zero byte of two, and no character of a text has two.
+  const auto mostly = [&](std::size_t place) { return zeros[place] >= start.size() / 2 * 3 / 4; };
+  if (zeros[0] == 0 && mostly(1)) return "utf-16le";
+  return zeros[1] == 0 && mostly(0) ? "utf-16be" : "";
+}
+
+void RefuseUnmarkedUtf16(std::string_view start, const std::string& source) {
+  const std::string encoding = UnmarkedUtf16(start);
+  Check(encoding.empty(), ErrorCode::kFormat, "{}: {}; --encoding {} reads it", source,
+        kIsUnmarkedUtf16, encoding);
+}
+
 struct Decoder::Handle {
   iconv_t iconv = kNone;
   ~Handle() {

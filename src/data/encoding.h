@@ -13,6 +13,14 @@ std::string EncodingName(const std::string& name);
 inline constexpr const char* kUtf8 = "UTF-8";
 inline constexpr const char* kVerbatim = "bytes";
 
+// "utf-16le" or "utf-16be" where a text begins with these bytes, its letters are mostly Latin, and
+// no byte-order mark says so: every second byte is 0. Else empty.
+std::string UnmarkedUtf16(std::string_view start);
+inline constexpr const char* kIsUnmarkedUtf16 =
+    "UTF-16 without a byte-order mark (every second byte is 0)";
+// kFormat that names the option which reads such a text; `source` is what messages call it.
+void RefuseUnmarkedUtf16(std::string_view start, const std::string& source);
+
 // Turns a stream of bytes into UTF-8, piece by piece; a character may lie across two pieces.
 class Decoder {
  public:

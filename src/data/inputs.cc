@@ -23,6 +23,12 @@ std::string PassedOver(const std::string& path, const std::string& why) {
   return fmt::format("{}: {}, passed over", io::EscapeName(path), why);
 }
 
+// Standard input, under any of the names that the system has for it.
+bool IsStdin(const std::string& path) {
+  return path == kStdinPath || path == "/dev/stdin" || path == "/dev/fd/0" ||
+         path == "/proc/self/fd/0";
+}
+
 // What the system says of a file that cannot be opened; empty: it can.
 std::string WhyNotOpen(const std::string& path) {
   try {
@@ -97,7 +103,11 @@ std::string WhyPassedOver(const InputFile& file, const DataOptions& options) {
   const std::string encoding = EncodingName(options.encoding);
   const bool one_byte = encoding == kUtf8 || encoding == kVerbatim;
   const bool marked = head.starts_with("\xff\xfe") || head.starts_with("\xfe\xff");
-  if (one_byte && !marked && head.find('\0') != std::string::npos) return "binary";
+  if (one_byte && !marked && head.find('\0') != std::string::npos) {
+    const std::string wide = UnmarkedUtf16(std::string_view(head).substr(0, 512));
+    if (wide.empty()) return "binary";
+    return fmt::format("{} (--encoding {} reads it)", kIsUnmarkedUtf16, wide);
+  }
   return known == nullptr ? std::string() : std::string(known->what);
 }
 
@@ -182,12 +192,20 @@ bool IsLeftover(std::string_view name) {
 std::vector<InputFile> ListFiles(const std::vector<std::string>& paths, const std::string& hint) {
   std::vector<InputFile> files;
   for (const std::string& path : paths) {
+    if (IsStdin(path)) {
+      files.push_back({kStdinPath, false});
+      continue;
+    }
     std::error_code error;
-    const fs::file_status status = path == kStdinPath
-                                       ? fs::file_status()
-                                       : io::Again(error, [&] { return fs::status(path, error); });
-    Check(path == kStdinPath || fs::exists(status), ErrorCode::kIo, "{}: cannot open: {}{}",
-          io::EscapeName(path), error ? error.message() : "no such file or folder", hint);
+    const fs::file_status status = io::Again(error, [&] { return fs::status(path, error); });
+    Check(fs::exists(status), ErrorCode::kIo, "{}: cannot open: {}{}", io::EscapeName(path),
+          error ? error.message() : "no such file or folder", hint);
+    // It can be read once, and nobody knows whether something will ever come.
+    Check(
+        status.type() != fs::file_type::fifo, ErrorCode::kIo,
+        "{}: not a regular file but a FIFO; redirect it and give - (longspan ... - < {}), or save "
+        "the text in a file first",
+        io::EscapeName(path), io::EscapeName(path));
     if (!fs::is_directory(status)) {
       files.push_back({path, false});
       continue;

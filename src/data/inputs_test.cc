@@ -89,6 +89,31 @@ TEST(InputsTest, WhatIsNotThereIsSaid) {
                      "dangling: a link to nowhere"));
   fs::create_symlink("loop", d / "loop");
   EXPECT_TRUE(Throws([&] { open((d / "loop").string()); }, ErrorCode::kIo, "symbolic links"));
+  ASSERT_EQ(mkfifo((d / "fifo").c_str(), 0600), 0);
+  EXPECT_TRUE(Throws([&] { open((d / "fifo").string()); }, ErrorCode::kIo,
+                     "fifo: not a regular file but a FIFO; redirect it and give - (longspan"));
+}
+
+TEST(InputsTest, StandardInputHasSeveralNames) {
+  for (const char* name : {"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}) {
+    const std::vector<data::InputFile> files = data::ListFiles({name});
+    ASSERT_EQ(files.size(), 1u);
+    EXPECT_EQ(files[0].path, "-");
+  }
+}
+
+// In a folder it is passed over, as what cannot be read is.
+TEST(InputsTest, Utf16WithoutAMarkIsNamedInFolders) {
+  const TempDir d;
+  PutFile(d / "a.txt", std::string("w\0i\0d\0e\0r\0", 10));
+  PutFile(d / "b.txt", "good");
+  Texts texts({d.path().string()}, {}, InputRules());
+  EXPECT_EQ(texts.Next()->text, "good");
+  const std::vector<std::string> notes = texts.TakeNotes();
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_NE(notes[0].find("a.txt: UTF-16 without a byte-order mark (every second byte is 0) "
+                          "(--encoding utf-16le reads it), passed over"),
+            std::string::npos);
 }
 
 TEST(InputsTest, AFileThatCannotBeReadIsOneRefusal) {

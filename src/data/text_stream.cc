@@ -69,6 +69,7 @@ void TextStream::Begin() {
       break;
     }
     if (std::string_view(chunk_).starts_with(kUtf8Mark)) mark_bytes_ = kUtf8Mark.size();
+    if (mark_bytes_ == 0) RefuseUnmarkedUtf16(start_, source_);
     chunk_.erase(0, mark_bytes_);
   }
   if (encoding_ != kUtf8 && encoding_ != kVerbatim) {

@@ -54,6 +54,28 @@ TEST(TextStreamTest, LineBreaksAreOfOneKindWhereverAChunkEnds) {
   }
 }
 
+TEST(TextStreamTest, Utf16WithoutAMarkIsNamed) {
+  const std::string text = "a,b\r\nc,d\r\n\xe9";
+  std::string low, high;
+  for (const char c : text) {
+    low += {c, '\0'};
+    high += {'\0', c};
+  }
+  for (const LineBreaks breaks : {LineBreaks::kAll, LineBreaks::kTable}) {
+    EXPECT_TRUE(Throws([&] { ReadText(low, breaks); }, ErrorCode::kFormat,
+                       "t: UTF-16 without a byte-order mark (every second byte is 0); --encoding "
+                       "utf-16le reads it"));
+    EXPECT_TRUE(Throws([&] { ReadText(high + '\0', breaks); }, ErrorCode::kFormat, "utf-16be"));
+  }
+  EXPECT_EQ(ReadText(low, LineBreaks::kAll, "utf-16le"), "a,b\nc,d\n\xc3\xa9");
+  EXPECT_EQ(ReadText(high, LineBreaks::kAll, "utf-16be"), "a,b\nc,d\n\xc3\xa9");
+  EXPECT_EQ(ReadText(low, LineBreaks::kKeep, "bytes"), low);
+  for (const std::string& other : {std::string("plain text"), std::string("a\0b\0c", 5),
+                                   std::string("one\0two\0three\0", 14), std::string(16, '\0')}) {
+    EXPECT_EQ(data::UnmarkedUtf16(other), "");
+  }
+}
+
 TEST(TextStreamTest, OtherEncodingsBecomeUtf8) {
   EXPECT_EQ(ReadText("f\xfchlte\r\n", LineBreaks::kAll, "latin-1"), "f\xc3\xbchlte\n");
   EXPECT_EQ(ReadText("\x93so\x94", LineBreaks::kAll, "cp1252"), "\xe2\x80\x9cso\xe2\x80\x9d");
