@@ -89,6 +89,31 @@ TEST_F(CompanionsTest, FoldersThatAreAsTheySayAreCopiedWhole) {
   EXPECT_EQ(GetFile(out() / "1_Pooling/config.json"), "{\"a\":1}");
 }
 
+// What a folder of the hub has for other programs, and what somebody has put there.
+TEST_F(CompanionsTest, WeightsOfOtherFormatsArchivesAndLargeFilesStayBehind) {
+  for (const char* name :
+       {"tf_model.h5", "rust_model.ot", "flax_model.msgpack", "model.onnx", "openvino_model.bin",
+        "dist.whl", "old.tar.gz", "data.txt", "pytorch_model.bin", "tokenizer.json", "spiece.model",
+        "notes.txt", "modeling.py", ".hidden.zip"}) {
+    PutFile(model() / name, "x");
+  }
+  PutFile(model() / "2_Dense/model.safetensors", "w");  // a module's weights are its own
+  PutFile(model() / "2_Dense/pytorch_model.bin", "w");
+  fs::resize_file(model() / "data.txt", (std::uint64_t{64} << 20) + 1);
+  fs::resize_file(model() / "dist.whl", 83'000'000);
+  EXPECT_THAT(CopyCompanions(model(), out()),
+              ElementsAre("README.md", "config.json", "modeling.py", "modules.json", "notes.txt",
+                          "spiece.model", "tokenizer.json", "2_Dense/config.json",
+                          "2_Dense/model.safetensors", "2_Dense/pytorch_model.bin"));
+  EXPECT_THAT(
+      FilesLeftOut(model(), {"model.onnx"}),
+      HasSubstr("model: not copied, as weights of other formats, archives and files above 67 MB "
+                "are not: data.txt (67 MB), dist.whl (83 MB), flax_model.msgpack (1 kB), "
+                "old.tar.gz (1 kB), openvino_model.bin (1 kB), rust_model.ot (1 kB), "
+                "tf_model.h5 (1 kB)"));
+  EXPECT_EQ(FilesLeftOut(out()), "");
+}
+
 TEST_F(CompanionsTest, SnapshotsOfTheCacheAreCopied) {
   const fs::path cache = dir_ / "models--org--name", snapshot = cache / "snapshots/abcdef";
   fs::create_directories(snapshot / "1_Pooling");
@@ -244,8 +269,6 @@ TEST_F(LoadingTest, ModelsThatDoNotFitAreRefusedWithBothNumbers) {
   EXPECT_NO_THROW(LoadReformer(OpenModelFolder(dir_.path())));
 }
 
-}  // namespace
-}  // namespace longspan
 // ---- weights that do not fit --------------------------------------------------------------------
 
 // Special tokens of a preset, whose vocabulary is larger than a small model's.
@@ -344,3 +367,5 @@ TEST_F(FolderTest, UnfitEncodersAreNamedUnderAnotherHead) {
   }
 }
 
+}  // namespace
+}  // namespace longspan

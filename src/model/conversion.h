@@ -41,7 +41,8 @@ class ShardLoader {
   std::vector<Tensor> tensors_;
 };
 
-// Copies what lies beside the weights. Returns a line about what was not, if there is any.
+// Copies what lies beside the weights. Files that are not a model's become a warning. Returns a
+// line about links that were not followed, if there are any.
 std::string CopyBeside(const std::filesystem::path& in, const std::vector<std::string>& except,
                        const std::filesystem::path& out, ConvertReport* report);
 

@@ -34,6 +34,34 @@ bool HoldsWeights(std::string_view name) {
   return false;
 }
 
+// Those that a model is read from (io::OpenModel).
+bool IsModelFile(std::string_view name) {
+  return name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") ||
+         (name.starts_with("pytorch_model") && HoldsWeights(name));
+}
+
+bool IsArchive(std::string_view name) {
+  for (const std::string_view end : {".zip", ".whl", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst",
+                                     ".7z", ".rar", ".deb", ".rpm", ".jar"}) {
+    if (name.ends_with(end)) return true;
+  }
+  return false;
+}
+
+// 0 where there is no such file.
+std::uint64_t SizeOf(const fs::path& file) {
+  std::error_code unknown;
+  const std::uint64_t bytes = fs::is_regular_file(file, unknown) ? fs::file_size(file, unknown) : 0;
+  return unknown ? 0 : bytes;
+}
+
+// Whether a file beside the weights is none of a model's: it is for another program, or what
+// somebody has put there. A folder of the hub has several of them, larger than the model.
+bool StaysBehind(const fs::path& folder, const std::string& name) {
+  return HoldsWeights(name) || IsArchive(name) ||
+         SizeOf(folder / name) > limits::kMostTokenizerBytes;
+}
+
 // A file or folder to copy: its name below the model's folder, and where it really lies.
 struct Companion {
   std::string name;
@@ -51,10 +79,10 @@ class Companions {
     }
     for (const std::string& name : ModuleFolders()) AddFolder(name);
   }
-  // Those that hold no weights, without `except`.
+  // Those of a model that hold no weights, without `except`.
   Companions(const fs::path& folder, const std::vector<std::string>& except)
       : Companions(folder, [&](const std::string& name) {
-          return !HoldsWeights(name) && std::count(except.begin(), except.end(), name) == 0;
+          return !StaysBehind(folder, name) && std::count(except.begin(), except.end(), name) == 0;
         }) {}
 
   const std::vector<Companion>& files() const { return files_; }
@@ -223,6 +251,30 @@ void CopySentenceFiles(const fs::path& from, const fs::path& to) {
 
 std::string LinksLeftOut(const fs::path& folder, const std::vector<std::string>& except) {
   return LeftOutLine(folder, Companions(folder, except).left_out());
+}
+
+std::string FilesLeftOut(const fs::path& folder, const std::vector<std::string>& except) {
+  std::vector<std::string> names;
+  const auto add = [&](const fs::path& from, const std::string& before) {
+    for (const std::string& name : io::ListFolder(from)) {
+      const bool named = !name.starts_with('.') && !IsModelFile(name) &&
+                         std::count(except.begin(), except.end(), name) == 0;
+      const std::uint64_t bytes = named && StaysBehind(from, name) ? SizeOf(from / name) : 0;
+      if (bytes == 0) continue;  // no file, or nothing is lost
+      names.push_back(
+          bytes < 1'000'000
+              ? fmt::format("{}{} ({} kB)", before, name, (bytes + 999) / 1000)
+              : fmt::format("{}{} ({:.0f} MB)", before, name, static_cast<double>(bytes) * 1e-6));
+    }
+  };
+  add(folder, "");
+  if (const fs::path inner = io::TransformerFolder(folder); inner != folder) {
+    add(inner, inner.filename().string() + "/");
+  }
+  if (names.empty()) return {};
+  return fmt::format(
+      "{}: not copied, as weights of other formats, archives and files above {} MB are not: {}",
+      io::Escape(folder.native(), 4096), limits::kMostTokenizerBytes / 1'000'000, NameList(names));
 }
 
 std::string TokenizerLinksLeftOut(const fs::path& folder) {

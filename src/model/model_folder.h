@@ -10,9 +10,10 @@
 
 namespace longspan {
 
-// Copies every regular file of `from` that holds no weights, and the folders that modules.json of
-// sentence-transformers names with all their files; hidden files stay behind, and so do the names
-// in `except`. Returns what was copied. kFormat when modules.json names a folder that is no plain
+// Copies every regular file of `from` that holds no weights, is no archive and has at most
+// limits::kMostTokenizerBytes, and the folders that modules.json of sentence-transformers names
+// with all their files; hidden files stay behind, and so do the names in `except`. Returns what was
+// copied. kFormat when modules.json names a folder that is no plain
 // name. Of a folder around a transformer's (io/transformer_folder.h) the inner files come to the
 // top, and modules.json says so.
 //
@@ -40,6 +41,10 @@ void CopyTokenizer(const std::filesystem::path& from, const std::filesystem::pat
 std::string LinksLeftOut(const std::filesystem::path& folder,
                          const std::vector<std::string>& except = {});
 std::string TokenizerLinksLeftOut(const std::filesystem::path& folder);
+// Returns one line about the files in `folder` that CopyCompanions does not copy because of what
+// they are, or nothing. The weights that a model is read from are not named, nor `except`.
+std::string FilesLeftOut(const std::filesystem::path& folder,
+                         const std::vector<std::string>& except = {});
 
 // Tells the files in `folder` that read texts how long one may be: model_max_length in
 // tokenizer_config.json (written when a vocabulary is there without it; `tokenizer_class` is

@@ -45,8 +45,10 @@ void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::s
   model_ = LoadTextModel(directory, load, notes);
   if (notes != nullptr) {
     ResolveGlobal(info_, given_, notes);
-    const std::string links = LinksLeftOut(options_.model, kOwnFiles);
-    if (!links.empty()) notes->push_back(links);
+    for (const std::string& line :
+         {LinksLeftOut(options_.model, kOwnFiles), FilesLeftOut(options_.model, kOwnFiles)}) {
+      if (!line.empty()) notes->push_back(line);
+    }
   }
   model_->ComputeIn(options_.compute.dtype);
   FreezeParameters(options_.trained, *this);
