@@ -2,13 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
+#include "cli/visual/stderr_lines.h"
 #include "cli/waiting.h"
+#include "longspan/counted.h"
 #include "longspan/folders.h"
 
 namespace longspan::cli {
@@ -21,10 +22,10 @@ struct ConvertCommand {
 };
 
 std::string Describe(const ConvertCommand& o, const ConvertReport& r) {
-  std::string text = fmt::format("{}: {} tensors, {:.1f} MB", o.out, r.tensors,
+  std::string text = fmt::format("{}: {}, {:.1f} MB", o.out, Counted(r.tensors, "tensor"),
                                  static_cast<double>(r.bytes) * 1e-6);
   if (r.shards > 1) text += fmt::format(" in {} shards", r.shards);
-  if (!r.copied.empty()) text += fmt::format(", {} other files", r.copied.size());
+  if (!r.copied.empty()) text += ", " + Counted(r.copied.size(), "other file");
   text += "\n";
   if (o.options.to.empty()) return text;
   return text + fmt::format(
@@ -57,9 +58,7 @@ int RunConvert(const ConvertCommand& o, int threads) {
   Waiting waiting("converting " + o.in);
   const ConvertReport report = ConvertModel(context, o.in, o.out, o.options);
   waiting.End();
-  for (const std::string& warning : report.warnings) {
-    std::fprintf(stderr, "warning: %s\n", warning.c_str());
-  }
+  for (const std::string& warning : report.warnings) TellWarning(warning);
   PrintResult(o.json ? Json(o, report) : Describe(o, report));
   return 0;
 }

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "cli/commands.h"
-#include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/pair_options.h"
 #include "cli/row_stats_report.h"
@@ -17,9 +16,11 @@
 #include "cli/visual/clipped.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
+#include "cli/visual/stderr_lines.h"
 #include "cli/visual/text.h"
 #include "cli/waiting.h"
 #include "longspan/context.h"
+#include "longspan/counted.h"
 #include "longspan/data_stats.h"
 #include "longspan/files.h"
 #include "longspan/model.h"

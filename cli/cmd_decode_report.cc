@@ -4,11 +4,12 @@
 #include <numbers>
 
 #include "cli/commands.h"
-#include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
+#include "cli/visual/stderr_lines.h"
 #include "cli/waiting.h"
+#include "longspan/counted.h"
 #include "longspan/inspect.h"
 
 namespace longspan::cli {

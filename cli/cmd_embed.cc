@@ -14,6 +14,7 @@
 #include "cli/vector_options.h"
 #include "cli/vector_output.h"
 #include "cli/visual/output.h"
+#include "cli/visual/stderr_lines.h"
 #include "longspan/files.h"
 #include "longspan/tasks.h"
 #include "longspan/vectors.h"
@@ -74,9 +75,7 @@ std::unique_ptr<VectorOutput> OutputOf(const EmbedCommand& c, OutputForm format,
   head.update(run.members);
   return std::make_unique<VectorOutput>(c.task.output.file.value_or(""), format, embedder.width(),
                                         std::move(numbers), head, [&](const std::string& note) {
-                                          if (!run.quiet()) {
-                                            fmt::print(stderr, "warning: {}\n", note);
-                                          }
+                                          if (!run.quiet()) TellWarning(note);
                                         });
 }
 

@@ -15,6 +15,7 @@
 #include "cli/shown_bytes.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
+#include "cli/visual/stderr_lines.h"
 #include "cli/waiting.h"
 #include "longspan/data.h"
 #include "longspan/files.h"
@@ -124,9 +125,8 @@ class Generation {
     CheckGenerates(model_, ids, c_.options);
     const idx_t context = c_.options.context;
     if (context > 0 && static_cast<idx_t>(ids.size()) > context) {
-      std::fprintf(stderr,
-                   "longspan: a prompt has %zu tokens, the model goes on from the last %lld\n",
-                   ids.size(), static_cast<long long>(context));
+      TellNote(fmt::format("a prompt has {} tokens, the model goes on from the last {}", ids.size(),
+                           context));
     }
   }
 

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <string>
 
 #include "cli/commands.h"
 #include "cli/visual/output.h"
+#include "cli/visual/stderr_lines.h"
 #include "longspan/folders.h"
 
 namespace longspan::cli {
@@ -34,9 +34,7 @@ int RunInit(const InitCommand& c) {
   if (!c.head.empty()) options.head = ParseHead(c.head);
   if (c.rotation_seed >= 0) options.rotation_seed = c.rotation_seed;
   const InitResult made = InitModel(c.output, options);
-  for (const std::string& warning : made.warnings) {
-    std::fprintf(stderr, "warning: %s\n", warning.c_str());
-  }
+  for (const std::string& warning : made.warnings) TellWarning(warning);
   PrintResult(fmt::format("{}: {}, {} parameters\nnext: {}\n", c.output, made.info.family,
                           made.parameters, NextCommand(c.output, made.info.head)));
   return 0;

@@ -5,14 +5,15 @@
 
 #include "cli/check.h"
 #include "cli/commands.h"
-#include "cli/counted.h"
 #include "cli/data_options.h"
 #include "cli/text_inputs.h"
 #include "cli/visual/chart.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
+#include "cli/visual/stderr_lines.h"
 #include "cli/visual/text.h"
 #include "cli/waiting.h"
+#include "longspan/counted.h"
 #include "longspan/inspect.h"
 
 namespace longspan::cli {

@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/option_checks.h"
 #include "cli/task_run.h"
+#include "cli/visual/stderr_lines.h"
 #include "cli/visual/text.h"
 #include "longspan/files.h"
 #include "longspan/tasks.h"
@@ -46,7 +47,7 @@ int RunRerank(const RerankCommand& c, int threads) {
   run.Use(reranker.model());
   run.members = {{"query", c.query}, {"activation", c.raw ? "none" : reranker.activation()}};
   if (!reranker.prompt().empty() && !c.task.quiet) {
-    fmt::print(stderr, "prompt stands before the query: \"{}\"\n", io::Escape(reranker.prompt()));
+    TellLine(fmt::format("prompt stands before the query: \"{}\"", io::Escape(reranker.prompt())));
   }
   const auto pair_of = [&](const InputText& input) {
     return reranker.Prepare(

@@ -2,11 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
-
-#include "cli/counted.h"
 #include "cli/memory_size.h"
 #include "cli/visual/command.h"
+#include "cli/visual/stderr_lines.h"
+#include "longspan/counted.h"
 #include "longspan/data.h"
 
 namespace longspan::cli {
@@ -96,12 +95,6 @@ void CheckGivenText(const char* option, const std::string& text) {
   } catch (const Error& error) {
     throw Error(ErrorCode::kUsage, error.what());
   }
-}
-
-void TellNote(const std::string& note) { fmt::print(stderr, "longspan: {}\n", note); }
-
-void TellNotes(const std::vector<std::string>& notes) {
-  for (const std::string& note : notes) TellNote(note);
 }
 
 }  // namespace longspan::cli

@@ -62,8 +62,4 @@ void ForEachRow(TextSource texts, const std::function<void(TextRow& row)>& use, 
 // kUsage for a text of the command line that is not UTF-8; `option` names it.
 void CheckGivenText(const char* option, const std::string& text);
 
-// Lines for people about what was read, on stderr.
-void TellNote(const std::string& note);
-void TellNotes(const std::vector<std::string>& notes);
-
 }  // namespace longspan::cli

@@ -11,6 +11,7 @@
 #include "cli/ranks.h"
 #include "cli/token_class_options.h"
 #include "cli/training.h"
+#include "cli/visual/stderr_lines.h"
 #include "longspan/context.h"
 #include "longspan/evaluate.h"
 

@@ -17,6 +17,7 @@
 
 #include "cli/ranks.h"
 #include "cli/sanitized.h"
+#include "cli/visual/stderr_lines.h"
 #include "longspan/error.h"
 #include "longspan/files.h"
 
@@ -24,8 +25,6 @@ namespace longspan::cli {
 namespace {
 
 std::atomic<bool> leaving = false;
-
-std::atomic<bool> as_json = false;
 
 // One line about another rank's failure, whoever is the first to tell it.
 std::atomic<bool> peer_is_told = false;
@@ -57,17 +56,15 @@ bool TellJson(ErrorCode code, const char* message) {
   try {
     const nlohmann::ordered_json error = {
         {"code", static_cast<int>(code)}, {"kind", KindName(code)}, {"message", message}};
-    const std::string text = nlohmann::ordered_json({{"error", error}})
-                                 .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-    std::fprintf(stderr, "%s\n", text.c_str());
+    std::fputs(StderrObject({{"error", error}}).c_str(), stderr);
     return true;
   } catch (const std::exception&) {
     return false;
   }
 }
 
-int TellLine(ErrorCode code, const char* message) {
-  if (as_json && TellJson(code, message)) return static_cast<int>(code);
+int TellFailureLine(ErrorCode code, const char* message) {
+  if (LinesAreJson() && TellJson(code, message)) return static_cast<int>(code);
   std::fprintf(stderr, "longspan: %s\n", message);
   return static_cast<int>(code);
 }
@@ -89,9 +86,9 @@ int Tell(ErrorCode code, const char* message) {
     line = RankPrefix() + message;
     if (of_peer) line += AfterPeer();
   } catch (const std::bad_alloc&) {
-    return TellLine(code, message);
+    return TellFailureLine(code, message);
   }
-  return TellLine(code, line.c_str());
+  return TellFailureLine(code, line.c_str());
 }
 
 int TellNoMemory() {
@@ -167,8 +164,6 @@ void PrepareForFailure() {
   void* frame = nullptr;
   backtrace(&frame, 1);
 }
-
-void TellFailuresAsJson() { as_json = true; }
 
 void LeaveOrdinarily(int status) {
   leaving = true;

@@ -14,13 +14,11 @@ inline constexpr std::size_t kLongestMessage = 4096;
 // libgomp, which leaves the process by exit() when it gets no memory, leaves with 5 too.
 void PrepareForFailure();
 
-// To be called in a catch block: tells the exception; the exit code.
-int TellFailure() noexcept;
-
-// From now on failures are one JSON object on stderr instead of a line:
+// To be called in a catch block: tells the exception; the exit code. Where lines are JSON
+// (cli/visual/stderr_lines.h) it is
 // {"error": {"code": 3, "kind": "bad_data", "message": "..."}}. kinds: usage, bad_data, io, limit,
 // numeric, locked, peer.
-void TellFailuresAsJson();
+int TellFailure() noexcept;
 
 // main is about to return this status: exit() is nobody else's from here. Where several ranks train
 // and one has failed, the process ends here.

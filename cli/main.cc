@@ -25,6 +25,7 @@
 #include "cli/signals.h"
 #include "cli/unknown_words.h"
 #include "cli/visual/output.h"
+#include "cli/visual/stderr_lines.h"
 #include "longspan/context.h"
 #include "longspan/files.h"
 #include "longspan/process.h"
@@ -67,14 +68,14 @@ int Run(int argc, char** argv) {
   std::vector<std::string> words(argv + 1, argv + argc);
   const auto json = std::find(words.begin(), words.end(), "--json");
   if (json != words.end() && json < std::find(words.begin(), words.end(), "--")) {
-    TellFailuresAsJson();
+    WriteLinesAsJson();
   }
   if (words.empty()) {
     PrintResult(app.help());
     return 0;
   }
   try {
-    words = WithConfigFile(app, std::move(words));
+    words = WithConfigFile(app, WithJsonBehindCommand(app, std::move(words)));
     std::vector<std::string> reversed(words.rbegin(), words.rend());
     app.parse(reversed);
   } catch (const CLI::ParseError& error) {
@@ -105,7 +106,7 @@ int Guarded(int (*work)(int, char**), int argc, char** argv) {
 
 int Start(int argc, char** argv) {
   TakeStopSignals();
-  TellThreadWarnings([](const char* text) { std::fprintf(stderr, "warning: %s\n", text); });
+  TellThreadWarnings([](const char* text) { TellWarning(text); });
   return RunOnLargeStack([](int n, char** words) { return Guarded(Run, n, words); }, argc, argv);
 }
 

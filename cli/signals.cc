@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "cli/ranks.h"
+#include "cli/visual/stderr_lines.h"
 #include "longspan/files.h"
 
 namespace longspan::cli {
@@ -55,8 +56,8 @@ sigset_t WaitedFor() {
 void Say(const std::string& line) {
   if (line.empty()) return;
   // A progress bar is in the way on a terminal; the line begins behind it.
-  const std::string text =
-      (isatty(STDERR_FILENO) == 1 ? "\nlongspan: " : "longspan: ") + line + "\n";
+  const bool below_bar = !LinesAreJson() && isatty(STDERR_FILENO) == 1;
+  const std::string text = (below_bar ? "\n" : "") + StderrLine(LineKind::kNote, line);
   constexpr int kPatience_ms = 100;
   pollfd stream{STDERR_FILENO, POLLOUT, 0};
   if (poll(&stream, 1, kPatience_ms) != 1 || (stream.revents & POLLOUT) == 0) return;

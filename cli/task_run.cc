@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "cli/check.h"
-#include "cli/counted.h"
 #include "cli/dtype_option.h"
 #include "cli/option_checks.h"
 #include "cli/ranks.h"
@@ -20,9 +19,11 @@
 #include "cli/visual/command.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
+#include "cli/visual/stderr_lines.h"
 #include "cli/visual/terminal.h"
 #include "cli/visual/text.h"
 #include "cli/waiting.h"
+#include "longspan/counted.h"
 
 namespace longspan::cli {
 namespace {
@@ -48,7 +49,7 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
   TaskModel model = TaskModel::Load(c.model, options, loading);
   waiting.End();
   for (const std::string& warning : warnings) {
-    if (Speaks()) fmt::print(stderr, "warning: {}\n", warning);
+    if (Speaks()) TellWarning(warning);
   }
   return model;
 }
@@ -153,7 +154,7 @@ TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind>
       task_(std::move(task)),
       quiet_(c.quiet || !Speaks()),
       refusals_(c.inputs.data.skip_bad,
-                [this](const std::string& line) { progress_.Message("longspan: " + line); }),
+                [this](const std::string& line) { progress_.Message(line, LineKind::kNote); }),
       results_([this](std::string_view text) { Write(text); }) {
   context_.OnProgress([this](idx_t done, idx_t) {
     if (parts_) {

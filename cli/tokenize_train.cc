@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,6 +13,7 @@
 #include "cli/visual/command.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
+#include "cli/visual/stderr_lines.h"
 #include "cli/visual/terminal.h"
 #include "cli/waiting.h"
 #include "longspan/tokenizer_training.h"
@@ -67,8 +67,8 @@ int RunTrainTokenizer(TrainTokenizerCommand c) {
                                        : fmt::format("counting words, {} %", percent));
         if (terminal || event.all_bytes <= kTellBytes || percent / 10 == before) return;
         before = percent / 10;
-        fmt::print(stderr, "longspan: read {} of {} bytes{}\n", event.bytes, event.all_bytes,
-                   event.bytes == event.all_bytes ? ", learning pieces" : "");
+        TellNote(fmt::format("read {} of {} bytes{}", event.bytes, event.all_bytes,
+                             event.bytes == event.all_bytes ? ", learning pieces" : ""));
       });
   learning.End();
   TellNotes(result.notes);

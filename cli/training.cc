@@ -7,10 +7,10 @@
 #include <memory>
 #include <utility>
 
-#include "cli/counted.h"
 #include "cli/ranks.h"
 #include "cli/signals.h"
 #include "cli/train_options.h"
+#include "longspan/counted.h"
 #include "longspan/files.h"
 
 namespace longspan::cli {
@@ -98,8 +98,10 @@ void Show(const TrainEvent& event, Progress& progress) {
                                    MeasuresText(event.loss, event.bits_per_byte, event.metrics)));
       break;
     case TrainEvent::Kind::kSave:
-    case TrainEvent::Kind::kNote:
       progress.Message(event.text);
+      break;
+    case TrainEvent::Kind::kNote:
+      progress.Message(event.text, LineKind::kNote);
       break;
   }
 }

@@ -101,6 +101,8 @@ class Walk {
   }
 
   const CLI::App* command() const { return command_; }
+  // Where the words that name the command end: behind "lm" of "train -t 2 lm".
+  std::size_t names_end() const { return names_end_; }
 
   // Empty: every word is known.
   std::string Problem() const {
@@ -119,6 +121,7 @@ class Walk {
     }
     if (const CLI::App* command = FindCommand(command_, word)) {
       command_ = command;
+      names_end_ = i + 1;
       open_ = false;
     } else if (!open_ && command_->get_require_subcommand_min() > 0) {
       no_command_ = NoCommand(command_, word);
@@ -160,6 +163,7 @@ class Walk {
   }
 
   const CLI::App* command_;
+  std::size_t names_end_ = 0;
   bool open_ = false;  // the option before takes more values, or nobody knows what it takes
   std::string no_command_;
   std::vector<std::string> options_;
@@ -173,10 +177,6 @@ bool Replace(std::string* text, std::string_view from, std::string_view to) {
   return true;
 }
 
-// What CLI11 says of a value or a word, in our words.
-std::string Plainly(std::string said) {
-  if (Replace(&said, "Could not convert: ", "")) {
-    Replace(&said, " = ", ": '");
 // "0 to 0.99" for the "0.000000 to 0.990000" that std::to_string makes, from a place on.
 std::string WithPlainNumbers(std::string text, std::size_t from) {
   for (std::size_t dot = text.find('.', from); dot != text.npos; dot = text.find('.', dot + 1)) {
@@ -189,6 +189,10 @@ std::string WithPlainNumbers(std::string text, std::size_t from) {
   return text;
 }
 
+// What CLI11 says of a value or a word, in our words.
+std::string Plainly(std::string said) {
+  if (Replace(&said, "Could not convert: ", "")) {
+    Replace(&said, " = ", ": '");
     return said + "' is no number that this option takes";
   }
   if (said.ends_with(" missing") && said.find(" required ") != std::string::npos) {
@@ -242,6 +246,16 @@ const CLI::App* CommandOf(const CLI::App* app, const std::string& word) {
 
 const CLI::App* CommandAt(const CLI::App& root, std::span<const std::string> words) {
   return Walk(root, words).command();
+}
+
+std::vector<std::string> WithJsonBehindCommand(const CLI::App& root,
+                                               std::vector<std::string> words) {
+  const auto end = words.begin() + static_cast<std::ptrdiff_t>(Walk(root, words).names_end());
+  // What stands before the command's name is no value of an option: none of the root's is "--json".
+  const auto first = std::stable_partition(
+      words.begin(), end, [](const std::string& word) { return word != "--json"; });
+  if (end - first > 1) words.erase(first + 1, end);
+  return words;
 }
 
 std::string UsageMessage(const CLI::App& root, std::span<const std::string> words,

@@ -21,6 +21,11 @@ const CLI::App* CommandOf(const CLI::App* app, const std::string& word);
 // The command that these words lead to.
 const CLI::App* CommandAt(const CLI::App& root, std::span<const std::string> words);
 
+// The words with "--json" behind the command's name where it stands before that: every command that
+// has it takes it there too.
+std::vector<std::string> WithJsonBehindCommand(const CLI::App& root,
+                                               std::vector<std::string> words);
+
 // One line about a command line that `error` refused: its unknown options in the order typed, its
 // unknown command, a command or a required option that is missing, or what `error` says; and the
 // command that explains more. `words` are the arguments behind the program's name.

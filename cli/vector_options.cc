@@ -4,6 +4,7 @@
 
 #include "cli/data_options.h"
 #include "cli/option_checks.h"
+#include "cli/visual/stderr_lines.h"
 #include "longspan/files.h"
 
 namespace longspan::cli {
@@ -50,11 +51,11 @@ EmbedOptions EmbedOptionsOf(const VectorOptions& o) {
 void TellPrompt(const Embedder& embedder, bool chosen) {
   if (embedder.prompt().empty()) return;
   if (embedder.prompt_name().empty()) {
-    fmt::print(stderr, "prompt stands before every text: \"{}\"\n", io::Escape(embedder.prompt()));
+    TellLine(fmt::format("prompt stands before every text: \"{}\"", io::Escape(embedder.prompt())));
   } else {
-    fmt::print(stderr, "prompt '{}' stands before every text: \"{}\"{}\n",
-               io::Escape(embedder.prompt_name()), io::Escape(embedder.prompt()),
-               chosen ? "" : " (--no-prompt: none)");
+    TellLine(fmt::format("prompt '{}' stands before every text: \"{}\"{}",
+                         io::Escape(embedder.prompt_name()), io::Escape(embedder.prompt()),
+                         chosen ? "" : " (--no-prompt: none)"));
   }
 }
 

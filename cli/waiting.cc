@@ -8,13 +8,14 @@
 #include <system_error>
 #include <utility>
 
+#include "cli/visual/stderr_lines.h"
 #include "cli/visual/terminal.h"
 #include "cli/visual/text.h"
 
 namespace longspan::cli {
 
 Waiting::Waiting(std::string what, bool quiet) : what_(std::move(what)) {
-  if (quiet || !DetectTerminal(STDERR_FILENO).interactive) return;
+  if (quiet || LinesAreJson() || !DetectTerminal(STDERR_FILENO).interactive) return;
   try {
     thread_ = std::thread([this] { Show(); });
   } catch (const std::system_error&) {  // no thread: nothing is shown

@@ -20,6 +20,7 @@
 #include "cli/visual/chart.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
+#include "cli/visual/stderr_lines.h"
 #include "cli/waiting.h"
 #include "lab/compare.h"
 #include "longspan/files.h"
@@ -83,16 +84,17 @@ void CompareSteps(const CompareCommand& c, int threads, const Keep& keep, Compar
     for (const idx_t tokens : result->lengths) {
       const double expected = ExpectedSeconds(steps, tokens, figures);
       if (expected > c.patience) {
-        fmt::print(stderr, "{} attention, {} tokens: left out, a step would take about {}\n",
-                   attention, tokens, DurationText(expected));
+        TellLine(fmt::format("{} attention, {} tokens: left out, a step would take about {}",
+                             attention, tokens, DurationText(expected)));
         break;
       }
       {
         const Waiting timing(fmt::format("timing {} attention, {} tokens", attention, tokens));
         figures[tokens] = steps.Time(threads, tokens, expected);
       }
-      fmt::print(stderr, "{} attention, {} tokens: {:.2f} s, {:.0f} MB\n", attention, tokens,
-                 figures[tokens].seconds, static_cast<double>(figures[tokens].rss_bytes) * 1e-6);
+      TellLine(fmt::format("{} attention, {} tokens: {:.2f} s, {:.0f} MB", attention, tokens,
+                           figures[tokens].seconds,
+                           static_cast<double>(figures[tokens].rss_bytes) * 1e-6));
       keep(*result);
       StopHere();
     }
@@ -128,8 +130,8 @@ LearningFigure Learn(Context& context, const CompareCommand& c, const fs::path& 
   StopHere();
   figure.seconds = trained.seconds;
   figure.bits_per_byte = trained.eval_bits_per_byte;
-  fmt::print(stderr, "{} attention: {:.3f} bits per byte after {} updates in {}\n", attention,
-             figure.bits_per_byte, figure.steps, DurationText(figure.seconds));
+  TellLine(fmt::format("{} attention: {:.3f} bits per byte after {} updates in {}", attention,
+                       figure.bits_per_byte, figure.steps, DurationText(figure.seconds)));
   return figure;
 }
 

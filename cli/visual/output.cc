@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "cli/check.h"
+#include "cli/visual/stderr_lines.h"
 #include "cli/visual/text.h"
 #include "longspan/files.h"
 
@@ -14,8 +15,7 @@ namespace longspan::cli {
 
 void WritePicture(const std::filesystem::path& file, std::string_view bytes) {
   io::WriteFileAtomic(file, bytes);
-  const std::string line = fmt::format("wrote {}\n", Printable(file.string()));
-  std::fputs(line.c_str(), stderr);
+  TellLine(fmt::format("wrote {}", Printable(file.string())));
 }
 
 void CheckIsNoInput(const std::filesystem::path& output, std::span<const std::string> inputs) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cli/check.h"
+#include "cli/visual/stderr_lines.h"
 #include "cli/visual/text.h"
 #include "cli/visual/ticks.h"
 
@@ -46,6 +47,27 @@ std::string Join(const std::vector<Field>& fields, std::string_view separator) {
     text += field.text;
   }
   return text;
+}
+
+// What the line says, with the names that metrics.jsonl has.
+nlohmann::ordered_json ProgressJson(const ProgressLine& line) {
+  nlohmann::ordered_json j = {{"unit", line.unit}, {"step", line.step}};
+  const auto put = [&](const char* name, double value) {
+    if (std::isfinite(value)) j[name] = value;
+  };
+  if (line.steps > 0) j["steps"] = line.steps;
+  put("loss", line.loss);
+  put("bits_per_byte", line.bits_per_byte);
+  put("learning_rate", line.learning_rate);
+  put("grad_norm", line.grad_norm);
+  put("tokens_per_s", line.tokens_per_s);
+  if (line.ranks > 0) {
+    j["ranks"] = line.ranks;
+    put("waiting_share", line.waiting_share);
+  }
+  if (line.rss_bytes > 0) j["rss_bytes"] = line.rss_bytes;
+  if (line.seconds_left >= 0) put("seconds_left", line.seconds_left);
+  return j;
 }
 
 double SteadySeconds() {
@@ -118,6 +140,7 @@ Progress::Progress(ProgressMode mode, std::ostream& stream, std::function<Termin
   if (mode_ == ProgressMode::kAuto) {
     mode_ = terminal_().interactive ? ProgressMode::kBar : ProgressMode::kPlain;
   }
+  if (mode_ == ProgressMode::kBar && LinesAreJson()) mode_ = ProgressMode::kPlain;
 }
 
 Progress::~Progress() {
@@ -134,10 +157,10 @@ void Progress::Update(const ProgressLine& line) {
   if (mode_ != ProgressMode::kNone && clock_() - shown_at_ >= period) Show();
 }
 
-void Progress::Message(std::string_view text) {
+void Progress::Message(std::string_view text, LineKind kind) {
   const bool had_bar = bar_drawn_;
   EraseBar();
-  stream_ << text << '\n';
+  stream_ << StderrLine(kind, text);
   if (had_bar) Show();
   stream_.flush();
 }
@@ -164,6 +187,8 @@ void Progress::Show() {
         FormatProgress(last_, terminal.utf8, std::max<idx_t>(1, terminal.width - 1));
     stream_ << ("\r" + text + "\x1b[K") << std::flush;
     bar_drawn_ = true;
+  } else if (LinesAreJson()) {
+    stream_ << StderrObject({{"progress", ProgressJson(last_)}}) << std::flush;
   } else {
     stream_ << (FormatProgress(last_, false) + "\n") << std::flush;
   }

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "cli/visual/stderr_lines.h"
 #include "cli/visual/terminal.h"
 
 namespace longspan::cli {
@@ -40,7 +41,9 @@ ProgressMode ParseProgressMode(std::string_view name);
 
 // Writes to stderr. kBar redraws one line in place, fitted to the terminal's width, ten times a
 // second at most. kPlain writes a line every two seconds at most, and the last one. kNone writes
-// only messages. Not thread-safe: one thread reports.
+// only messages. Where lines are JSON (cli/visual/stderr_lines.h) no bar is drawn, and a line is
+// {"progress": {"unit": "step", "step": 5, "steps": 20, "loss": 2.4, ...}}. Not thread-safe: one
+// thread reports.
 class Progress {
  public:
   explicit Progress(ProgressMode mode = ProgressMode::kAuto);
@@ -60,7 +63,7 @@ class Progress {
   void Update(const ProgressLine& line);
 
   // A line of its own, above the progress line; one line break is added.
-  void Message(std::string_view text);
+  void Message(std::string_view text, LineKind kind = LineKind::kPlain);
 
   // Erases the bar until the next Update: before something else is printed on its terminal.
   void Clear();

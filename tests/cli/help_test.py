@@ -263,6 +263,8 @@ class Silence(Case):
     """On a terminal, work that takes longer than a second shows that it goes on."""
 
     def on_terminal(self, *words):
+        self.assertIn("required", self.failure(2, "--json", "train", "lm")["message"])
+        self.assertEqual(self.failure(4, "--json", "convert", self.dir / "none", self.dir / "out")["kind"], "io")
         main, side = pty.openpty()
         child = subprocess.Popen([support.PROGRAM, *map(str, words)], stdout=subprocess.DEVNULL,
                                  stderr=side, env={**os.environ, "TERM": "xterm", "CI": ""})

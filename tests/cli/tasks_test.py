@@ -137,6 +137,44 @@ class Tasks(Case):
     def test_windows_have_scores_and_places(self):
         model, long = self.model("sequence"), " ".join(SENTENCES)
         (result,) = self.results("classify", "-m", model, "--text", long, "--windows", "--stride", "4")
+        best = result["labels"][0]["score"]
+        (few,) = self.results("classify", "-m", many, "--text", SENTENCES[0], "--threshold", str(best - 1e-6))
+        self.assertEqual(few["labels"], result["labels"][:1])
+        line = self.ok("classify", "-m", many, "--text", SENTENCES[0], "--threshold", "0", "--top", "2")
+        self.assertEqual(line.count("\t"), 2)
+        number = self.word_model("number", CLASSES["sequence"], WORDS, problem_type="regression",
+                                 id2label={"0": "LABEL_0"})
+        (result,) = self.results("classify", "-m", number, "--text", SENTENCES[0])
+        self.assertEqual([x["label"] for x in result["labels"]], ["value"])
+        self.assertIn("\tvalue ", self.ok("classify", "-m", number, "--text", SENTENCES[0]))
+        self.fails(2, "classify", "-m", number, "--text", "a", "--top", "2", says=["top: 2 are asked for", "one number"])
+        self.fails(2, "classify", "-m", number, "--text", "a", "--threshold", "0.5", says=["gives each text numbers"])
+
+    def test_options_without_an_effect_are_refused(self):
+        single = self.model("sequence")
+        self.fails(2, "classify", "-m", single, "--text", "a", "--threshold", "0.5",
+                   says=["threshold: it is for models of sets of labels", "one class"])
+        self.fails(2, "classify", "-m", single, "--text", "a", "--stride", "4", "--overflow", "truncate",
+                   says=["stride: it is what neighbouring windows share, and --overflow truncate makes none"])
+        self.fails(2, "classify", "-m", single, "--text", "a", "--stride", "100",
+                   says=["stride: 100 must be below the", "tokens of text in a row"])
+        self.fails(2, "multiple-choice", "-m", self.model("choice"), "--question", "Who?", "--choice", "a",
+                   "--choice", "b", "--stride", "2", says=["stride"])
+
+    def test_with_json_every_line_is_an_object(self):
+        model, texts = self.model("sequence"), self.sentences()
+        (texts / "bad.txt").write_bytes(b"\xff")
+        (texts / "empty.txt").write_bytes(b"")
+        long = ["--text", " ".join(SENTENCES)]
+        for words in (["--json", "classify"], ["classify", "--json"], ["-t", "2", "--json", "classify"]):
+            result = run(*words, "-m", model, texts, *long)
+            self.assertEqual(result.returncode, 3, result.stderr)
+            self.assertEqual(len(json.loads(result.stdout)["results"]), len(SENTENCES) + 1)
+            lines = [json.loads(line) for line in result.stderr.splitlines()]
+            self.assertEqual({key for line in lines for key in line}, {"note"})
+            notes = "\n".join(line["note"] for line in lines)
+            for part in ("bad.txt", "empty.txt: empty, passed over", "read in", "texts"):
+                self.assertIn(part, notes)
         windows = result["window_scores"]
         self.assertEqual(len(windows), result["windows"])
         self.assertGreater(len(windows), 1)

@@ -14,7 +14,7 @@ import time
 from html.parser import HTMLParser
 
 import support
-from support import Case, main, run
+from support import SMALL_RUN, Case, main, run
 
 LETTERS = "abcdefghij"
 SHORT = ["--batch", "4", "--accumulate", "2", "--lr", "3e-3", "--log-every", "1", "--progress",
@@ -425,6 +425,25 @@ class Training(Case):
         cut = self.ok("eval", "-m", self.dir / "judge", self.dir / "test.csv", "--tokens", "8",
                       "--overflow", "truncate")
         self.assertIn("of them cut", cut)
+
+
+class JsonLines(Case):
+    def test_every_line_of_a_training_is_an_object(self):
+        folder = self.dir / "texts"
+        folder.mkdir()
+        (folder / "a.txt").write_bytes(self.text.read_bytes())
+        (folder / "empty.txt").write_bytes(b"")
+        words = ["train", "lm", "-m", self.start, "--train", folder, *SMALL_RUN, "-o"]
+        plain = run(*words, self.dir / "plain")
+        self.assertRegex(plain.stderr, r"(?m)^longspan: \S*empty.txt: empty, passed over$")
+        result = run(*words, self.dir / "json", "--json", "--progress", "plain")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        json.loads(result.stdout)
+        lines = [json.loads(line) for line in result.stderr.splitlines()]
+        self.assertEqual({key for line in lines for key in line}, {"note", "progress"})
+        progress = [line["progress"] for line in lines if "progress" in line]
+        self.assertLessEqual({p["unit"] for p in progress}, {"step", "held out"})
+        self.assertIn("loss", [p for p in progress if p["unit"] == "step"][-1])
 
 
 class LongEvidence(Case):

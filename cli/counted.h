@@ -1,4 +1,0 @@
-// Counted(): numbers before nouns.
-#pragma once
-
-#include "longspan/counted.h"
