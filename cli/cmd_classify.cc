@@ -22,7 +22,7 @@ namespace {
 struct ClassifyCommand {
   TaskCommand task;
   idx_t top = 0;
-  double threshold = 0.5;
+  std::optional<double> threshold;  // given; of labels that are shown else kThreshold
   bool windows = false;
   idx_t explain = 0;                        // sentences to show; 0: none
   std::vector<std::string> explain_labels;  // whose scores are explained; none: those shown
@@ -30,29 +30,56 @@ struct ClassifyCommand {
   std::string html;
 };
 
+constexpr double kThreshold = 0.5;
 constexpr idx_t kExplained = 5;         // sentences that --explain shows
 constexpr idx_t kSentenceColumns = 60;  // of a sentence on a line for people
+
+// What a score is called: the label, but of numbers that nobody has named "value" instead of the
+// LABEL_0 that files have for want of a name.
+std::string ScoreName(const ModelInfo& info, idx_t label) {
+  const std::string& name = info.labels[static_cast<std::size_t>(label)];
+  if (ScoresOf(info) != ScoreKind::kValues || name != fmt::format("LABEL_{}", label)) return name;
+  return info.labels.size() == 1 ? "value" : fmt::format("value {}", label);
+}
+
+void RemoveBelow(double threshold, const std::vector<double>& scores, std::vector<idx_t>* labels) {
+  std::erase_if(*labels,
+                [&](idx_t label) { return scores[static_cast<std::size_t>(label)] < threshold; });
+}
 
 // Places of the labels to show, the best first.
 std::vector<idx_t> Shown(const ClassifyCommand& c, ScoreKind kind,
                          const std::vector<double>& scores) {
   const auto all = static_cast<idx_t>(scores.size());
   if (kind == ScoreKind::kValues) return Largest(scores, c.top > 0 ? c.top : all);
-  if (c.top > 0 || kind == ScoreKind::kClasses) return Largest(scores, std::max<idx_t>(1, c.top));
-  std::vector<idx_t> shown;
-  for (const idx_t label : Largest(scores, all)) {
-    if (scores[static_cast<std::size_t>(label)] >= c.threshold) shown.push_back(label);
-  }
+  if (kind == ScoreKind::kClasses) return Largest(scores, std::max<idx_t>(1, c.top));
+  std::vector<idx_t> shown = Largest(scores, c.top > 0 ? c.top : all);
+  if (c.top == 0 || c.threshold) RemoveBelow(c.threshold.value_or(kThreshold), scores, &shown);
   return shown;
+}
+
+// kUsage for an option that says nothing about what this model gives.
+void CheckScoreOptions(const ClassifyCommand& c, const ModelInfo& info) {
+  const ScoreKind kind = ScoresOf(info);
+  Check(!c.threshold || kind == ScoreKind::kLabels, ErrorCode::kUsage,
+        "threshold: it is for models of sets of labels, and this one gives each text {}; --top "
+        "says how many {} are shown",
+        kind == ScoreKind::kClasses ? "one class" : "numbers",
+        kind == ScoreKind::kClasses ? "classes" : "numbers");
+  Check(c.top <= 1 || info.labels.size() > 1, ErrorCode::kUsage,
+        "top: {} are asked for, and this model gives each text one {}", c.top,
+        kind == ScoreKind::kValues ? "number" : "score");
 }
 
 nlohmann::ordered_json LabelsJson(const ClassifyCommand& c, const ModelInfo& info,
                                   const std::vector<double>& scores) {
-  const idx_t most = c.top > 0 ? c.top : static_cast<idx_t>(scores.size());
+  std::vector<idx_t> labels =
+      Largest(scores, c.top > 0 ? c.top : static_cast<idx_t>(scores.size()));
+  if (c.threshold) RemoveBelow(*c.threshold, scores, &labels);
   auto list = nlohmann::ordered_json::array();
-  for (const idx_t label : Largest(scores, most)) {
+  for (const idx_t label : labels) {
     const auto at = static_cast<std::size_t>(label);
-    list.push_back({{"label", info.labels[at]}, {"score", scores[at]}});
+    list.push_back({{"label", ScoreName(info, label)}, {"score", scores[at]}});
   }
   return list;
 }
@@ -68,7 +95,8 @@ void AddWindows(const ClassifyCommand& c, const ModelInfo& info, const Classifie
     answer.shown += fmt::format("  characters {}-{}", window.chars.begin, window.chars.end);
     for (const idx_t label : Shown(c, ScoresOf(info), window.scores)) {
       const auto at = static_cast<std::size_t>(label);
-      answer.shown += fmt::format("\t{} {:.4f}", Printable(info.labels[at]), window.scores[at]);
+      answer.shown +=
+          fmt::format("\t{} {:.4f}", Printable(ScoreName(info, label)), window.scores[at]);
     }
     answer.shown += '\n';
   }
@@ -108,7 +136,7 @@ std::vector<ExplainedLabel> ExplainedLabels(const ClassifyCommand& c, const Mode
   if (labels.empty()) labels = Largest(scores, 1);
   std::vector<ExplainedLabel> explained;
   for (const idx_t label : labels) {
-    explained.push_back({label, info.labels[static_cast<std::size_t>(label)]});
+    explained.push_back({label, ScoreName(info, label)});
   }
   return explained;
 }
@@ -163,7 +191,7 @@ TaskAnswer AnswerOf(const ClassifyCommand& c, const ModelInfo& info, const std::
   std::string line = ShownName(name);
   for (const idx_t label : Shown(c, kind, text.scores)) {
     const auto at = static_cast<std::size_t>(label);
-    line += fmt::format("\t{} {:.4f}", Printable(info.labels[at]), text.scores[at]);
+    line += fmt::format("\t{} {:.4f}", Printable(ScoreName(info, label)), text.scores[at]);
   }
   TaskAnswer answer{
       {{"scores_are", ScoreKindName(kind)}, {"labels", LabelsJson(c, info, text.scores)}},
@@ -209,6 +237,7 @@ int RunClassify(ClassifyCommand c, int threads) {
   if (explains && c.explain == 0) c.explain = kExplained;
   TextInputs inputs(c.task.inputs);
   TaskRun run(c.task, "classify", HeadKind::kSequence, threads);
+  CheckScoreOptions(c, run.model().info());
   c.explained = NamedLabels(c, run.model().info());
   const int code =
       AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk, const AddAnswer& add) {
@@ -231,9 +260,10 @@ void RegisterClassify(CLI::App* command, const Globals& globals, Action& action)
       ->check(CLI::Range(1, 100000));
   command
       ->add_option("--threshold", c->threshold,
-                   "Least probability of a label of a set that is shown")
+                   "Least probability of a label of a set that is shown (default: 0.5; without "
+                   "it JSON has all labels)")
       ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
+      ->type_name("FLOAT");
   command->add_flag("--windows", c->windows,
                     "Show the scores of each window, with its place in characters");
   command

@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/data_options.h"
 #include "cli/eval_command.h"
+#include "cli/option_checks.h"
 #include "cli/pair_options.h"
 #include "cli/ranks.h"
 #include "cli/shared_texts.h"
@@ -89,6 +90,7 @@ void CheckOptions(const EvalCommand& c, EvalKind kind, const ModelInfo& info) {
         "eval: {} is for {}, not for {}", row.name, row.users,
         c.task == "auto" ? fmt::format("a {}", info.class_name) : fmt::format("--task {}", c.task));
   }
+  CheckStrideHasWindows(*c.command, c.overflow);
 }
 
 int RunEval(EvalCommand c, const Globals& globals) {

@@ -254,6 +254,7 @@ void AddChoiceOptions(CLI::App* command, GenerateCommand* c) {
   auto* beams = command->add_option("--beams", c->beam.beams,
                                     "Number of beams of a beam search, instead of drawing");
   beams->excludes(temperature)->excludes(top_k)->excludes(top_p)->excludes(seed);
+  beams->excludes(command->get_option("--batch"));  // prompts are searched one after another
   beams->each([c](const std::string&) { c->search = true; });
   command
       ->add_option("--length-penalty", c->beam.length_penalty,

@@ -6,6 +6,7 @@
 
 #include "cli/check.h"
 #include "cli/commands.h"
+#include "cli/option_checks.h"
 #include "cli/task_run.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
@@ -58,6 +59,7 @@ TaskAnswer AnswerOf(const std::string& name, const Question& question,
 int RunMultipleChoice(const ChoiceCommand& c, int threads) {
   Check(c.task.overflow != "window", ErrorCode::kUsage,
         "multiple-choice: a question cannot be answered in windows; use --overflow truncate");
+  CheckStrideHasWindows(*c.task.output.command, "error");
   CheckGivenText("--question", c.question);
   for (const std::string& choice : c.choices) CheckGivenText("--choice", choice);
   InputOptions options = c.task.inputs;

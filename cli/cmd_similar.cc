@@ -281,7 +281,9 @@ void RegisterSimilar(CLI::App* command, const Globals& globals, Action& action) 
       "  longspan similar -m minilm-long --text 'who went to sea?' --vectors letters.npy --top 3\n"
       "  longspan similar -m minilm-long questions.txt --lines --among letters/ --json\n"
       "  longspan similar --queries a.npy --vectors b.npy --matrix");
-  command->callback([c, &globals, &action] {
+  command->callback([command, c, &globals, &action] {
+    Check(!c->matrix || command->count("--top") == 0, ErrorCode::kUsage,
+          "top: --matrix prints the scores of all pairs; leave one of them out");
     action = [c, &globals] { return RunSimilar(*c, globals.threads); };
   });
 }

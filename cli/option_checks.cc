@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "cli/check.h"
+
 namespace longspan::cli {
 namespace {
 
@@ -82,6 +84,15 @@ void RefuseUnfitValues(CLI::Option& option) {
 }
 
 }  // namespace
+
+void CheckStrideHasWindows(const CLI::App& command, std::string_view overflow) {
+  const CLI::Option* stride = command.get_option_no_throw("--stride");
+  const bool shares = stride != nullptr && stride->count() > 0 && stride->results().back() != "0";
+  Check(!shares || overflow.empty() || overflow == "window", ErrorCode::kUsage,
+        "stride: it is what neighbouring windows share, and --overflow {} makes none; leave one of "
+        "them out",
+        overflow);
+}
 
 CLI::Validator AtLeast(long long least) {
   const auto problem = [least](std::string& text) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <string_view>
 
 namespace longspan::cli {
 
@@ -11,6 +12,10 @@ namespace longspan::cli {
 // - names and paths: no empty text, which would count as not given. Options that hold a text of the
 //   user's (a prompt, a title) may be empty.
 void RefuseUnfitValues(CLI::App& app);
+
+// kUsage where --stride is given for windows that --overflow does not make. `overflow`: its value;
+// empty: windows.
+void CheckStrideHasWindows(const CLI::App& command, std::string_view overflow);
 
 // A whole number from `least`, said in words instead of as a range that ends nowhere.
 CLI::Validator AtLeast(long long least);

@@ -35,6 +35,7 @@ double Now() {
 }
 
 TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
+  if (c.output.command != nullptr) CheckStrideHasWindows(*c.output.command, c.overflow);
   TaskOptions options = c.options;
   options.global = GlobalRule::Parse(c.global);
   options.overflow = ParseOverflow(c.overflow);

@@ -38,6 +38,7 @@ void AddTrainQa(CLI::App* command, const Globals& globals, Action& action) {
   TrainOnRows<QaTraining>(
       command, c, steps, globals, action,
       [](QaTraining& own) {
+        CheckStrideHasWindows(*own.command, own.overflow);
         own.task.overflow = ParseOverflow(own.overflow).value_or(text::Overflow::kWindow);
       },
       TrainQuestionAnswering, "longspan eval -m {} TEST.json{}");

@@ -120,6 +120,9 @@ std::vector<Encoding> Tokenizer::Rows(std::span<const TokenRow> rows,
         "max length: {} leaves no room for text beside {} special tokens", options.max_length,
         added);
   Check(options.stride >= 0, ErrorCode::kUsage, "stride: {} is negative", options.stride);
+  // Said of short texts too: who gives it does not know which text will be the first long one.
+  Check(options.overflow != Overflow::kWindow || options.stride <= room, ErrorCode::kUsage,
+        "stride: {} must be below the {} tokens of text in a row", options.stride, room);
   if (total <= room) return {row()};
   const idx_t full[2] = {parts[0].end, parts[1].end};
   if (options.overflow == Overflow::kError) {

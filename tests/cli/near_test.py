@@ -93,6 +93,7 @@ class Near(Case):
         # The same bits for any number of threads.
         for threads in (1, 3):
             self.assertEqual(texts, self.ok("-t", threads, "similar", "--queries", npy, "--vectors", npy))
+        self.fails(2, "similar", "--queries", npy, "--vectors", npy, "--matrix", "--top", "2", says=["top: --matrix prints"])
         matrix = self.lines("similar", "--queries", npy, "--vectors", npy, "--matrix")
         self.assertEqual(matrix[0], ["", *(f"t{i}" for i in range(5))])
         _, vectors = array(npy)
