@@ -35,7 +35,7 @@ constexpr Training kTrainings[] = {
 
 // The last lines of every page.
 const std::string kRunNotes =
-    "docs/reference/training.md has more options: --config FILE, --max-time 30m, --freeze NAMES,\n"
+    "'longspan help --all' describes more options: --config FILE, --max-time 30m, --freeze NAMES,\n"
     "--train-only NAMES, --head-lr RATE, --tensorboard, --allow-nonfinite, --row-ranks R "
     "(mpirun);\n"
     "--beta1, --beta2 (AdamW), --beta2-decay, --update-clip (Adafactor), --momentum,\n"

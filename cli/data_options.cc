@@ -13,7 +13,7 @@ namespace longspan::cli {
 void AddReadOptions(CLI::App* command, DataOptions* data, bool listed) {
   if (listed) BeginGroup(command, heading::kTexts);
   const auto list = [listed](CLI::Option* option) {
-    if (!listed) option->group("");
+    if (!listed) option->group(heading::kMore);
     return option;
   };
   list(command->add_option_function<std::string>(
@@ -44,7 +44,7 @@ void AddPairOption(CLI::App* command, DataOptions* data, bool listed) {
       [data](const std::string& name) { data->pair_field = name; },
       "Column or field of a second text (default: text_pair; '': none)");
   option->type_name("NAME");
-  if (!listed) option->group("");
+  if (!listed) option->group(heading::kMore);
 }
 
 CLI::Option* AddLabelOption(CLI::App* command, DataOptions* data, const char* text) {

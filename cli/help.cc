@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/unknown_words.h"
+#include "cli/visual/command.h"
 
 namespace longspan::cli {
 namespace {
@@ -20,15 +21,21 @@ struct ValueName {
 };
 // What the values of options of these names are, wherever they stand.
 constexpr ValueName kValueNames[] = {
-    {"model", "DIR"},        {"output", "DIR"},          {"tokenizer", "DIR"},
-    {"config", "FILE"},      {"case", "FILE"},           {"save", "FILE"},
-    {"eval", "FILE"},        {"train", "FILE"},          {"file", "FILE"},
-    {"memory", "SIZE"},      {"max-line-bytes", "SIZE"}, {"max-shard-size", "SIZE"},
-    {"text", "TEXT"},        {"prompt", "TEXT"},         {"question", "TEXT"},
-    {"choice", "TEXT"},      {"pair", "TEXT"},           {"stop", "TEXT"},
-    {"title", "TEXT"},       {"x-label", "TEXT"},        {"minutes", "MINUTES"},
-    {"patience", "SECONDS"}, {"trial", "SECONDS"},       {"labels", "NAME,NAME"},
-    {"global", "TOKENS"},    {"lengths", "N,N"},         {"contexts", "N,N"},
+    {"model", "DIR"},           {"output", "DIR"},
+    {"tokenizer", "DIR"},       {"config", "FILE"},
+    {"case", "FILE"},           {"save", "FILE"},
+    {"eval", "FILE"},           {"train", "FILE"},
+    {"file", "FILE"},           {"memory", "SIZE"},
+    {"max-line-bytes", "SIZE"}, {"max-shard-size", "SIZE"},
+    {"text", "TEXT"},           {"prompt", "TEXT"},
+    {"question", "TEXT"},       {"choice", "TEXT"},
+    {"pair", "TEXT"},           {"stop", "TEXT"},
+    {"title", "TEXT"},          {"x-label", "TEXT"},
+    {"minutes", "MINUTES"},     {"patience", "SECONDS"},
+    {"trial", "SECONDS"},       {"labels", "NAME,NAME"},
+    {"freeze", "NAME,NAME"},    {"train-only", "NAME,NAME"},
+    {"max-time", "TIME"},       {"global", "TOKENS"},
+    {"lengths", "N,N"},         {"contexts", "N,N"},
     {"global-at", "N,N"},
 };
 
@@ -143,13 +150,16 @@ bool IsHelp(const CLI::App* app, const CLI::Option* option) {
   return app->get_parent() != nullptr && option == app->get_help_ptr();
 }
 
-std::string OptionSections(const CLI::App* app) {
-  std::string arguments, text;
+// `all`: with those that are seldom needed, after the others.
+std::string OptionSections(const CLI::App* app, bool all) {
+  std::string arguments, more, text;
   std::vector<std::pair<std::string, std::string>> sections;  // in the order of the first options
   for (const CLI::Option* option : app->get_options([](const CLI::Option*) { return true; })) {
     if (option->get_positional()) {
       arguments += OptionEntry(*option);
-    } else if (!option->get_group().empty() && !IsHelp(app, option)) {
+    } else if (option->get_group() == heading::kMore) {
+      if (all) more += OptionEntry(*option);
+    } else if (!IsHelp(app, option)) {
       const auto known = std::find_if(sections.begin(), sections.end(), [&](const auto& section) {
         return section.first == option->get_group();
       });
@@ -160,7 +170,7 @@ std::string OptionSections(const CLI::App* app) {
   }
   text = Section("Arguments", arguments);
   for (const auto& [heading, entries] : sections) text += Section(heading, entries);
-  return text;
+  return text + Section(heading::kMore, more);
 }
 
 std::string CommandSections(const CLI::App* app) {
@@ -234,16 +244,16 @@ std::string PageFormatter::make_help(const CLI::App* app, std::string /*name*/,
                                      CLI::AppFormatMode /*mode*/) const {
   const bool root = app->get_parent() == nullptr;
   std::string text = app->get_description() + ".\n\n" + Usage(app);
-  text += root ? CommandSections(app) + OptionSections(app)
-               : OptionSections(app) + CommandSections(app);
+  text += root ? CommandSections(app) + OptionSections(app, all_)
+               : OptionSections(app, all_) + CommandSections(app);
   return text + Footer(app) + EveryCommandLine(app);
 }
 
-std::string PageOf(const CLI::App* root, std::span<const std::string> words) {
+std::string PageOf(const CLI::App* root, std::span<const std::string> words, bool all) {
   const CLI::App* app = root;
   for (const std::string& word : words) app = CommandOf(app, word);
   // Not app->help(), which gives the page of the command that the line itself is of.
-  return app->get_formatter()->make_help(app, "", CLI::AppFormatMode::Normal);
+  return PageFormatter(all).make_help(app, "", CLI::AppFormatMode::Normal);
 }
 
 }  // namespace longspan::cli

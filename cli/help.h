@@ -14,8 +14,13 @@ inline constexpr const char* kEveryCommand = "Options of every command";
 
 class PageFormatter : public CLI::Formatter {
  public:
+  // `all`: options that pages leave to their closing words have a section of their own too.
+  explicit PageFormatter(bool all = false) : all_(all) {}
   std::string make_help(const CLI::App* app, std::string name,
                         CLI::AppFormatMode mode) const override;
+
+ private:
+  bool all_;
 };
 
 // "train lm"; empty for the root.
@@ -24,8 +29,9 @@ std::string CommandPath(const CLI::App* app);
 // What stands for an option's value: "DIR", "N"; empty for a flag.
 std::string Placeholder(const CLI::Option& option);
 
-// The page of the command that these words name, one below the other; of the root for none. Throws
-// kUsage for a word that names no command there, with the most similar name.
-std::string PageOf(const CLI::App* root, std::span<const std::string> words);
+// The page of the command that these words name, one below the other; of the root for none. `all`:
+// with every option that the command takes. Throws kUsage for a word that names no command there,
+// with the most similar name.
+std::string PageOf(const CLI::App* root, std::span<const std::string> words, bool all);
 
 }  // namespace longspan::cli

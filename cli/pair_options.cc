@@ -79,11 +79,15 @@ void AddVectorLossOptions(CLI::App* command, PairOptions* pairs, EmbedTrainingOp
       ->allow_extra_args(false)
       ->type_name("WIDTHS");
   // Which are seldom turned: the help's last lines name them.
-  command->add_option("--scale", task->scale, "Factor of cosines")->group("");
-  command->add_option("--margin", task->margin, "Margin of triplets")->group("");
-  command->add_option("--distance", pairs->distance, "Distance of triplets")
+  command->add_option("--scale", task->scale, "Factor of cosines (default: 20)")
+      ->group(heading::kMore);
+  command->add_option("--margin", task->margin, "Margin of triplets (default: 5, of cosines 0.5)")
+      ->group(heading::kMore);
+  command
+      ->add_option("--distance", pairs->distance,
+                   "Distance of triplets: euclidean (default) or cosine")
       ->check(CLI::IsMember({"euclidean", "cosine"}))
-      ->group("");
+      ->group(heading::kMore);
 }
 
 void TakePairOptions(const PairOptions& pairs, EmbedTrainingOptions* task) {

@@ -71,7 +71,7 @@ void AddDataOptions(CLI::App* command, const char* train_text, TrainCommand* c) 
   BeginGroup(command, heading::kRun);
   command->add_option("--config", c->config, "Options from a TOML file; the command line wins")
       ->type_name(kConfigType)
-      ->group("");
+      ->group(heading::kMore);
   command->add_option("-m,--model", c->model, "Folder of the model to start from")->required();
   command->add_option("--train", c->train, train_text)->required();
   command->add_option("--eval", c->eval, "Held-out file (default: a part of the training data)");
@@ -92,7 +92,7 @@ void AddRunOptions(CLI::App* command, TrainCommand* c) {
   command->add_flag("--extend", c->options.checkpoints.extend,
                     "Go on to more --steps (or epochs) than the run was made for");
   command->add_option("--max-time", c->max_time, "Time after which the run ends, for example 30m")
-      ->group("");
+      ->group(heading::kMore);
   command->add_flag("--overwrite", c->options.checkpoints.overwrite,
                     "Remove the run that is in the output folder, and nothing else");
   command
@@ -117,7 +117,7 @@ void AddOptimiserOptions(CLI::App* command, TrainCommand* c) {
   option("--accumulate", o.accumulate, "Micro-batches of one update");
   command->add_option("--row-ranks", o.row_ranks, "Ranks of mpirun that share each row")
       ->check(CLI::Range(1, 1 << 16).description(""))
-      ->group("");
+      ->group(heading::kMore);
   option("--optimizer", c->optimizer, ("Optimizer: " + OptimizerChoices()).c_str());
   option("--learning-rate,--lr", o.optimizer.learning_rate, "Highest learning rate");
   option("--final-rate", o.schedule.final_rate, "Share of that rate at the last step");
@@ -127,24 +127,34 @@ void AddOptimiserOptions(CLI::App* command, TrainCommand* c) {
   option("--schedule", c->schedule,
          "Course of the learning rate: cosine, linear, constant, inverse-sqrt");
   option("--weight-decay", o.optimizer.weight_decay, "Weight decay of matrices");
-  // Which are seldom turned: the help's last lines name them.
-  command->add_option("--beta1", o.optimizer.beta1, "Beta of AdamW's moments")->group("");
-  command->add_option("--beta2", o.optimizer.beta2, "Beta of AdamW's moments")->group("");
-  command->add_option("--beta2-decay", o.optimizer.beta2_decay, "Power of Adafactor's memory")
-      ->group("");
-  command->add_option("--update-clip", o.optimizer.update_clip, "Largest update of Adafactor")
-      ->group("");
-  command->add_option("--momentum", o.optimizer.momentum, "Momentum of SGD")->group("");
-  command->add_flag("--nesterov", o.optimizer.nesterov, "SGD with Nesterov's momentum")->group("");
-  command->add_option("--head-lr", c->head_rate, "Highest learning rate of the head")
+  // Which are seldom turned: the help's last lines name them. Their defaults are words: an option
+  // with a default of its own would stand in every run.toml, whichever optimizer it has.
+  const auto seldom = [&](const char* name, double& value, const char* text) {
+    command->add_option(name, value, fmt::format("{} (default: {})", text, value))
+        ->group(heading::kMore);
+  };
+  seldom("--beta1", o.optimizer.beta1, "Decay of AdamW's mean of gradients");
+  seldom("--beta2", o.optimizer.beta2, "Decay of AdamW's mean of squared gradients");
+  seldom("--beta2-decay", o.optimizer.beta2_decay, "Power of Adafactor's memory");
+  seldom("--update-clip", o.optimizer.update_clip, "Largest update of Adafactor");
+  seldom("--momentum", o.optimizer.momentum, "Momentum of SGD");
+  command->add_flag("--nesterov", o.optimizer.nesterov, "SGD with Nesterov's momentum")
+      ->group(heading::kMore);
+  command
+      ->add_option("--head-lr", c->head_rate,
+                   "Highest learning rate of the head (default: that of all)")
       ->check(CLI::Range(0.0, 100.0).description(""))
-      ->group("");
-  command->add_option("--train-only", o.trained.only, "Names of parameters that are trained")
+      ->group(heading::kMore);
+  command
+      ->add_option("--train-only", o.trained.only,
+                   "Names of parameters that are trained, with * for any letters (default: all)")
       ->delimiter(',')
-      ->group("");
-  command->add_option("--freeze", o.trained.freeze, "Names of parameters that are not trained")
+      ->group(heading::kMore);
+  command
+      ->add_option("--freeze", o.trained.freeze,
+                   "Names of parameters that are not trained, with * for any letters")
       ->delimiter(',')
-      ->group("");
+      ->group(heading::kMore);
   option("--clip", o.optimizer.clip, "Largest gradient norm; 0 does not clip");
   option("--seed", o.seed, "Seed of data order, dropout, masks and new weights");
   command->add_option("--dropout", c->dropout, "Dropout probability (default: the config's)")
@@ -176,12 +186,12 @@ void AddRhythmOptions(CLI::App* command, TrainCommand* c) {
   command
       ->add_flag("--tensorboard", o.checkpoints.tensorboard,
                  "Write events for TensorBoard beside metrics.jsonl")
-      ->group("");
+      ->group(heading::kMore);
   option("--progress", c->progress, "Progress on stderr: auto, bar, plain or none");
   command
       ->add_flag("--allow-nonfinite", o.compute.allow_nonfinite,
                  "Accept weights that hold NaN or infinity")
-      ->group("");
+      ->group(heading::kMore);
   command->add_flag("--json", c->json, "Print one JSON document at the end");
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes docs/reference/options.md from the program's own help.
+"""Writes docs/reference/options.md from the program's own help, `longspan help --all`.
 
 usage: options_page.py PROGRAM            prints the page
        options_page.py PROGRAM --write    writes docs/reference/options.md
@@ -23,7 +23,8 @@ from markdown import ROOT
 PAGE = ROOT / "docs" / "reference" / "options.md"
 TOP = """# Commands and options
 <!-- Written by tools/options_page.py from the program's help. Do not edit this page. -->
-This page holds what `longspan COMMAND --help` prints about commands, arguments and options. The help has examples, too.
+This page holds what `longspan help --all COMMAND` prints about commands, arguments and options. The help has examples, too. It prints
+options that are seldom needed only with `--all`.
 Options of the first table stand before or after any command.
 """
 ENTRY = re.compile(r"^  (\S.*?)(?: {2,}(\S.*))?$")
@@ -31,7 +32,7 @@ ENTRY = re.compile(r"^  (\S.*?)(?: {2,}(\S.*))?$")
 
 def help_of(program, words):
     """The help page of a command, or "" when the program does not know it."""
-    run = subprocess.run([program, *words, "--help"], capture_output=True, text=True, check=False)
+    run = subprocess.run([program, "help", "--all", *words], capture_output=True, text=True, check=False)
     usage = re.search(r"^\s*Usage: *(.*)$", run.stdout, re.MULTILINE)
     known = usage and usage[1].split()[1:1 + len(words)] == list(words)
     return run.stdout if run.returncode == 0 and known else ""
@@ -75,7 +76,7 @@ def section(program, words, depth):
         if name.startswith("-"):
             if not re.match(r"(-h, *)?--help", name):
                 options.append((name, meaning))
-        elif re.fullmatch(r"[a-z][a-z-]*", name) and help_of(program, [*words, name]):
+        elif re.fullmatch(r"[a-z][a-z0-9-]*", name) and help_of(program, [*words, name]):
             below.append(name)
         elif re.search(rf"[\[ <]{re.escape(name.split()[0].rstrip('.'))}\b", usage, re.IGNORECASE):
             options.append((name, meaning))

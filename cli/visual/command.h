@@ -40,6 +40,9 @@ inline constexpr const char* kRun = "Run";
 inline constexpr const char* kLearning = "Learning";
 inline constexpr const char* kComputing = "Computing";
 inline constexpr const char* kOutput = "Output";
+// Options that are seldom needed: `help --all` lists them, other pages leave them to their last
+// words.
+inline constexpr const char* kMore = "More options";
 }  // namespace heading
 
 }  // namespace longspan::cli

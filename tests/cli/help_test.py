@@ -102,6 +102,13 @@ class Pages(Case):
             for type_name in (" INT", " UINT", " FLOAT", "ENUM"):
                 self.assertNotIn(type_name, names)
 
+    def test_every_option_on_one_page(self):
+        page = self.ok("help", "--all", "train", "lm")
+        for name in ("--beta1 X", "--max-time TIME", "--config TOML", "--freeze NAME,NAME", "--tensorboard", "--format"):
+            self.assertIn(f"\n  {name}", page)
+        self.assertIn("\nMore options:\n", page)
+        self.assertNotIn("More options", self.ok("help", "train", "lm"))
+
     def test_help_of_what_there_is_not(self):
         self.fails(2, "help", "trian", says=["no command 'trian'", "did you mean 'train'?"])
         self.fails(2, "help", "train", "ml", says=["no command 'train ml'", "'train lm'"])
@@ -147,6 +154,8 @@ class Typos(Case):
                 (["completion", "zsh"], "zsh is unknown, need one of bash"),
                 (["plan", "--tokens", "abc"], "abc is not from 1 to"),
                 (["pattern", "--kind", "foo"], "overview"),
+                ([*train, "--dropout", "1"], "--dropout: 1 is not from 0 to 0.99 ("),
+                ([*train, "--head-lr", "101.5"], "--head-lr: 101.5 is not from 0 to 100 ("),
                 (["help", "-t"], "--threads: a value is missing")):
             self.fails(2, *words, says=[says])
 
@@ -254,6 +263,8 @@ class JsonFailures(Case):
         self.assertEqual(error["kind"], "bad_data")
         self.assertIn("text.txt", error["message"])
         self.assertEqual(self.failure(2, "trian", "--json")["kind"], "usage")
+        self.assertIn("required", self.failure(2, "--json", "train", "lm")["message"])
+        self.assertEqual(self.failure(4, "--json", "convert", self.dir / "none", self.dir / "out")["kind"], "io")
         self.assertIn("--modle", self.failure(2, "eval", "--modle", "x", "--json")["message"])
         self.assertEqual(self.failure(4, "convert", self.dir / "none", self.dir / "out",
                                       "--json")["kind"], "io")
@@ -263,8 +274,6 @@ class Silence(Case):
     """On a terminal, work that takes longer than a second shows that it goes on."""
 
     def on_terminal(self, *words):
-        self.assertIn("required", self.failure(2, "--json", "train", "lm")["message"])
-        self.assertEqual(self.failure(4, "--json", "convert", self.dir / "none", self.dir / "out")["kind"], "io")
         main, side = pty.openpty()
         child = subprocess.Popen([support.PROGRAM, *map(str, words)], stdout=subprocess.DEVNULL,
                                  stderr=side, env={**os.environ, "TERM": "xterm", "CI": ""})

@@ -1,5 +1,7 @@
 """docs/reference/options.md is what the program's help says. usage: options_test.py [PROGRAM]"""
 import os
+import re
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -45,8 +47,8 @@ class Reader(unittest.TestCase):
     def page(self):
         with tempfile.TemporaryDirectory() as folder:
             tool = Path(folder, "tool")
-            tool.write_text(f"#!/bin/sh\ncase $1 in\nsub) cat <<'E'\n{BELOW}E\n;;\n"
-                            f"--help) cat <<'E'\n{HELP}E\n;;\n*) exit 2;;\nesac\n")
+            tool.write_text(f"#!/bin/sh\ncase $1$2$3 in\nhelp--allsub) cat <<'E'\n{BELOW}E\n;;\n"
+                            f"help--all) cat <<'E'\n{HELP}E\n;;\n*) exit 2;;\nesac\n")
             os.chmod(tool, 0o755)
             return options_page.page_of(str(tool))
 
@@ -71,6 +73,25 @@ class Page(unittest.TestCase):
         written = options_page.PAGE.read_text(encoding="utf-8").splitlines()
         now = options_page.page_of(os.environ["LONGSPAN_PROGRAM"]).splitlines()
         self.assertEqual(written, now, "run tools/options_page.py PROGRAM --write")
+
+    @unittest.skipUnless("LONGSPAN_PROGRAM" in os.environ, "no program was given")
+    def test_has_every_option_that_the_parser_knows(self):
+        sections, title = {}, None
+        for line in options_page.PAGE.read_text(encoding="utf-8").splitlines():
+            if line.startswith("#"):
+                title = line.lstrip("# ")
+            elif line.startswith("| `"):
+                sections.setdefault(title, set()).update(re.findall(r"--[a-z][a-z0-9-]*", line.split("` |")[0]))
+        script = subprocess.run([os.environ["LONGSPAN_PROGRAM"], "completion", "bash"],
+                                capture_output=True, text=True, check=True).stdout
+        known = re.findall(r'\["([^"]+)"\]="([^"]*)"', script.split("options=(")[1])
+        self.assertGreater(len(known), 30)
+        for command, options in known:
+            words = command.split()
+            listed = sections["All commands"].union(
+                *(sections.get(" ".join(words[:n + 1]), set()) for n in range(len(words))))
+            with self.subTest(command):
+                self.assertEqual(set(options.split()) - listed - {"--help"}, set())
 
 
 if __name__ == "__main__":
