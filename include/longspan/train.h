@@ -21,6 +21,7 @@
 #include "longspan/optimizer.h"
 #include "longspan/tasks.h"
 #include "longspan/tokenizer.h"
+#include "longspan/world.h"
 
 #pragma GCC visibility push(default)
 namespace longspan {
@@ -197,11 +198,12 @@ struct TrainEvent {
   idx_t rss_bytes = 0;
   // kStep of a training by several ranks: how many, the share of the update's time in which this
   // one exchanged with others or waited for them, and the bytes that it has sent since the update
-  // before. 0: one process.
+  // before; and by kind, the seconds of this update and the same bytes. 0: one process.
   idx_t ranks = 0;
   idx_t accumulate = 0;  // kStart: micro-batches of an update
   double waiting_share = 0.0;
   idx_t bytes_sent = 0;
+  ExchangeCounts exchanged{};
   std::string text;  // kSave, kNote: a line; kStart: the newest checkpoint's name
 };
 

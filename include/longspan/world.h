@@ -1,12 +1,14 @@
 // Processes that train together, as mpirun starts them: each has a rank, and all have one result.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "longspan/error.h"
@@ -19,6 +21,31 @@ struct WorldAccess;
 
 #pragma GCC visibility push(default)
 namespace longspan {
+
+// What ranks exchange. Each kind is counted by itself.
+enum class ExchangeKind {
+  kGradients,  // on their way to the ranks that add them
+  kWeights,    // updated ones, on their way to all other ranks
+  kHalos,      // of shared rows: borders of windows and of chunks
+  kHeads,      // of shared rows: heads of attention
+  kGlobals,    // of shared rows: what windows and queries of global tokens need
+  kRows,       // of shared rows: all else, as losses, vectors of texts and hidden states
+  kTogether,  // World's calls of all ranks: losses, the gradient's norm, what all agree on; and the
+              // state for checkpoints
+};
+inline constexpr std::size_t kExchangeKinds = 7;
+// "gradients", "weights", "halos", "heads", "globals", "rows" or "together".
+std::string_view NameOf(ExchangeKind kind);
+
+// What one rank has exchanged of a kind.
+struct ExchangeCount {
+  double waited_s = 0.0;    // seconds that the thread which computes waited for it
+  std::uint64_t bytes = 0;  // that this rank has sent
+};
+// By kind.
+using ExchangeCounts = std::array<ExchangeCount, kExchangeKinds>;
+// What was counted since `before`, an earlier state of the same counts.
+ExchangeCounts CountsSince(const ExchangeCounts& now, const ExchangeCounts& before);
 
 // The ranks of one run, of which this process is one. A Context that joins a world
 // (Context::Join) trains and evaluates with it: train.h has what each rank does.
@@ -102,8 +129,10 @@ class World {
 
   // ---- figures
 
-  std::uint64_t bytes_sent() const;  // by this rank
-  double seconds_waited() const;     // in calls of this world
+  // What this rank has exchanged since it started: zeros for one process. It costs a call.
+  const ExchangeCounts& exchanged() const;
+  std::uint64_t bytes_sent() const;  // by this rank, of all kinds
+  double seconds_waited() const;     // in calls of this world, of all kinds
 
  private:
   friend struct WorldAccess;

@@ -20,10 +20,11 @@ double ProbePeakFor(Context& context, PeakOf peak, double seconds) {
 }
 
 BenchTimes TimeBesidePeak(Context& context, PeakOf peak, double gflop, idx_t repetitions,
-                          const std::function<void()>& work) {
+                          const std::function<void()>& work, const std::function<void()>& prepare) {
   std::vector<double> seconds, peaks, fractions, round_trips;
   double before = ProbePeakFor(context, peak, 0.0);
   for (idx_t i = 0; i < repetitions; ++i) {
+    if (prepare) prepare();
     seconds.push_back(SecondsOf(work));
     const double after = ProbePeakFor(context, peak, seconds.back());
     round_trips.push_back(ProbeRoundTripNs(context));

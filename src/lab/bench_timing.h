@@ -27,9 +27,10 @@ double ProbePeakFor(Context& context, PeakOf peak, double seconds);
 // Runs `work` of `gflop` useful GFLOP `repetitions` times. The peak is probed before and after each
 // repetition; the larger one counts, as the other one was disturbed. Behind each the way between
 // the cores is probed, which a virtual machine may change at any time. kNumeric when a repetition
-// was faster than the peak.
+// was faster than the peak. `prepare`, if it is not empty, runs before each repetition, untimed.
 BenchTimes TimeBesidePeak(Context& context, PeakOf peak, double gflop, idx_t repetitions,
-                          const std::function<void()>& work);
+                          const std::function<void()>& work,
+                          const std::function<void()>& prepare = {});
 
 // "2 threads, avx512; 88 ns from core to core and back"
 std::string DescribeMachine(const Context& context, const BenchTimes& times);

@@ -13,6 +13,8 @@
 #include "generate/text_decoder.h"
 #include "longspan/machine.h"
 #include "model/model_options.h"
+#include "train/rank_policy.h"
+#include "world/row_group.h"
 
 namespace longspan {
 namespace {
@@ -53,22 +55,31 @@ std::vector<std::int32_t> RandomWords(idx_t count, idx_t limit, std::uint64_t ke
 
 }  // namespace
 
-std::unique_ptr<StepBench> MakeStepBench(Context& context, const BenchModel& model, idx_t rows,
-                                         idx_t tokens, StepKind kind, DType dtype,
-                                         DType gradient_streams, std::size_t memory) {
+std::unique_ptr<StepBench> MakeStepBench(Context& context, const BenchModel& model,
+                                         const BenchedStep& step) {
   CheckOneSource(model);
   const auto config = model.preset.empty()
                           ? ReadModelConfig(OpenConfigFile(model.config))
                           : FamilyOfOption("bench", model.family).preset(model.preset);
   config->SetOptions(OptionsOf(model.reformer));
+  const bool trains = step.kind == StepKind::kTrain;
   StepPolicy policy;
-  policy.compute = dtype;
-  policy.gradient_streams = gradient_streams;
-  // What the step saves: as the memory has room for.
-  if (memory > 0 && kind == StepKind::kTrain) {
-    policy = config->Fit(rows, tokens, memory, policy, context.threads());
+  policy.compute = step.dtype;
+  policy.gradient_streams = step.gradient_streams;
+  policy.row_ranks = step.row_ranks;
+  if (trains && context.world() != nullptr) policy.ranks = context.world()->size();
+  CheckGroups(policy.ranks, policy.row_ranks);
+  const idx_t groups = policy.ranks / policy.row_ranks;
+  const idx_t micros = step.micros == 0 ? groups : step.micros;
+  if (trains) {
+    AddRankNeeds(micros, step.rows, *config->Make(ParameterMemory::kBorrowed), &policy);
   }
-  return std::make_unique<StepBench>(context, *config, rows, tokens, kind, policy);
+  // What the step saves: as the memory has room for.
+  if (step.memory > 0 && trains) {
+    policy = config->Fit(step.rows, step.tokens, step.memory, policy, context.threads());
+  }
+  return std::make_unique<StepBench>(context, *config, step.rows, step.tokens, step.kind, policy,
+                                     micros);
 }
 
 struct GenerateBench::Impl {

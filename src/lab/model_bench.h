@@ -20,11 +20,20 @@ struct BenchModel {
   ReformerOptions reformer;
 };
 
-// A step over `rows` x `tokens`. `memory`: bytes that a training step may take, beside the program;
-// 0: it saves what the model saves by default. kUsage unless there is one of config and preset.
-std::unique_ptr<StepBench> MakeStepBench(Context& context, const BenchModel& model, idx_t rows,
-                                         idx_t tokens, StepKind kind, DType dtype,
-                                         DType gradient_streams, std::size_t memory);
+// A step over micro-batches of `rows` x `tokens`. `memory`: bytes that a training step may take,
+// beside the program; 0: it saves what the model saves by default. Ranks of the context's world
+// share a training step (StepBench).
+struct BenchedStep {
+  StepKind kind = StepKind::kTrain;
+  idx_t rows = 1, tokens = 0;
+  DType dtype = DType::kF32, gradient_streams = DType::kF32;
+  std::size_t memory = 0;
+  idx_t micros = 0;   // of an update; 0: one a rank, or a group that shares rows
+  int row_ranks = 1;  // that share the rows of each
+};
+// kUsage unless there is one of config and preset.
+std::unique_ptr<StepBench> MakeStepBench(Context& context, const BenchModel& model,
+                                         const BenchedStep& step);
 
 // Of texts of `context` tokens.
 struct GenerateTimes {

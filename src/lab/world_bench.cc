@@ -17,7 +17,12 @@ constexpr int kBenchTag = 1;
 constexpr idx_t kSmallMessage = 8;
 
 void WaitForMessage(World& world, const std::unique_ptr<Message>& message) {
-  WorldAccess::WaitUntil(world, [&] { return message->Done(); });
+  WorldAccess::WaitUntil(world, ExchangeKind::kTogether, [&] { return message->Done(); });
+}
+
+std::unique_ptr<Message> SendTo(World& world, int to, const std::vector<char>& bytes) {
+  return WorldAccess::Send(world, ExchangeKind::kTogether, to, kBenchTag, bytes.data(),
+                           bytes.size());
 }
 
 // A number that differs from message to message and from byte to byte.
@@ -38,7 +43,7 @@ double OneWay(World& world, int low, int high, idx_t bytes, idx_t repeats) {
     if (begins) {
       for (std::size_t i = 0; i < size; ++i) sent[i] = PatternAt(repeat, i);
       const auto begin = BenchClock::now();
-      WaitForMessage(world, WorldAccess::Send(world, other, kBenchTag, sent.data(), size));
+      WaitForMessage(world, SendTo(world, other, sent));
       WaitForMessage(world, arrival);
       const double round = std::chrono::duration<double>(BenchClock::now() - begin).count();
       Check(received == sent, ErrorCode::kIo,
@@ -47,7 +52,7 @@ double OneWay(World& world, int low, int high, idx_t bytes, idx_t repeats) {
       if (repeat > 0) seconds.push_back(round / 2.0);  // the first one makes connections
     } else {
       WaitForMessage(world, arrival);
-      WaitForMessage(world, WorldAccess::Send(world, other, kBenchTag, received.data(), size));
+      WaitForMessage(world, SendTo(world, other, received));
     }
   }
   if (!begins) return 0.0;

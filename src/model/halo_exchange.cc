@@ -8,11 +8,12 @@
 namespace longspan {
 
 template <class E>
-HaloExchange<E>::HaloExchange(Context& context, RowGroup& group, std::span<const SeenRows> list,
-                              const View<E, 2>& owned, const View<E, 2>& seen, idx_t column,
-                              idx_t width)
+HaloExchange<E>::HaloExchange(Context& context, RowGroup& group, ExchangeKind kind,
+                              std::span<const SeenRows> list, const View<E, 2>& owned,
+                              const View<E, 2>& seen, idx_t column, idx_t width)
     : context_(context),
       group_(group),
+      kind_(kind),
       list_(list),
       owned_(owned),
       seen_(seen),
@@ -119,7 +120,7 @@ void HaloExchange<E>::Start(bool owns, double flop) {
     owned.push_back(piece(shown_[i], CellsOf(group_.rank(), r)));
     seen.push_back(piece(arrived_[i], CellsOf(r, group_.rank())));
   }
-  pending_ = owns ? group_.Exchange(owned, seen) : group_.Exchange(seen, owned);
+  pending_ = owns ? group_.Exchange(kind_, owned, seen) : group_.Exchange(kind_, seen, owned);
 }
 
 // What the rank sends that sends most: those in the middle of a row have two neighbours.
@@ -140,9 +141,9 @@ void HaloExchange<E>::CountRehearsed(bool owns, double flop) const {
 
 template class HaloExchange<float>;
 // Gradients are fp32: nothing is added in bf16.
-template HaloExchange<bfloat16>::HaloExchange(Context&, RowGroup&, std::span<const SeenRows>,
-                                              const View<bfloat16, 2>&, const View<bfloat16, 2>&,
-                                              idx_t, idx_t);
+template HaloExchange<bfloat16>::HaloExchange(Context&, RowGroup&, ExchangeKind,
+                                              std::span<const SeenRows>, const View<bfloat16, 2>&,
+                                              const View<bfloat16, 2>&, idx_t, idx_t);
 template void HaloExchange<bfloat16>::Send(double);
 template void HaloExchange<bfloat16>::Fill();
 

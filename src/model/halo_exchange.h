@@ -27,8 +27,8 @@ template <class E>
 class HaloExchange {
  public:
   // `owned` and `seen` may be one tensor. Scratch: the cells that travel, packed, on any rank what
-  // the one with most of them takes.
-  HaloExchange(Context& context, RowGroup& group, std::span<const SeenRows> list,
+  // the one with most of them takes. Messages count for `kind`: halos, or what global tokens need.
+  HaloExchange(Context& context, RowGroup& group, ExchangeKind kind, std::span<const SeenRows> list,
                const View<E, 2>& owned, const View<E, 2>& seen, idx_t column, idx_t width);
 
   // Owners send their rows, Fill waits for those that this rank sees. `flop`: what this rank
@@ -57,6 +57,7 @@ class HaloExchange {
 
   Context& context_;
   RowGroup& group_;
+  const ExchangeKind kind_;
   const std::span<const SeenRows> list_;
   const View<E, 2> owned_, seen_;
   const idx_t column_, width_;

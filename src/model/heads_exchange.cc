@@ -38,8 +38,8 @@ HeadsExchange::HeadsExchange(RowGroup& group, idx_t rows, const HeadColumns& col
     : HeadsExchange(group, group.Borders(rows), columns, part) {}
 
 HeadsExchange::HeadsExchange(RowGroup& group, std::vector<idx_t> borders,
-                             const HeadColumns& columns, HeadGroup part)
-    : group_(&group), borders_(std::move(borders)), columns_(columns), part_(part) {}
+                             const HeadColumns& columns, HeadGroup part, ExchangeKind kind)
+    : group_(&group), borders_(std::move(borders)), columns_(columns), part_(part), kind_(kind) {}
 
 HeadShare HeadsExchange::ShareOf(int rank) const {
   return HeadsOf(rank, group_->size(), columns_.heads, part_);
@@ -116,7 +116,7 @@ HeadsExchange::Flight HeadsExchange::ToHeads(Context& context, Arena::Frame& fra
     sends.push_back({packed, static_cast<std::size_t>(cells) * sizeof(T)});
   }
   Flight flight;
-  if (Sends(context)) flight.pending_ = group_->Exchange(sends, receives);
+  if (Sends(context)) flight.pending_ = group_->Exchange(kind_, sends, receives);
   return flight;
 }
 
@@ -142,7 +142,7 @@ HeadsExchange::Flight HeadsExchange::ToSlab(Context& context, Arena::Frame& fram
     arrived.push_back(packed);
   }
   Flight flight;
-  if (Sends(context)) flight.pending_ = group_->Exchange(sends, receives);
+  if (Sends(context)) flight.pending_ = group_->Exchange(kind_, sends, receives);
   flight.unpack_ = [exchange = *this, arrived = std::move(arrived), slab](Context& waiting) {
     for (int r = 0; r < exchange.group_->size(); ++r) {
       exchange.Unpack(waiting, r, arrived[static_cast<std::size_t>(r)], slab);

@@ -45,8 +45,9 @@ class HeadsExchange {
   // Of N rows, cut as RowGroup::Borders(N) cuts tokens.
   HeadsExchange(RowGroup& group, idx_t rows, const HeadColumns& columns, HeadGroup part = {});
   // borders (R + 1): how many rows each rank has, which may be none: those of global tokens.
+  // Messages count for `kind`.
   HeadsExchange(RowGroup& group, std::vector<idx_t> borders, const HeadColumns& columns,
-                HeadGroup part = {});
+                HeadGroup part = {}, ExchangeKind kind = ExchangeKind::kHeads);
 
   HeadShare share() const { return ShareOf(group_->rank()); }    // the heads that this rank gets
   idx_t rows() const { return borders_.back(); }                 // N
@@ -105,6 +106,7 @@ class HeadsExchange {
   std::vector<idx_t> borders_;
   HeadColumns columns_;
   HeadGroup part_;
+  ExchangeKind kind_;
 };
 
 }  // namespace longspan

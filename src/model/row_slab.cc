@@ -19,7 +19,7 @@ void GatherRowsOfAll(Context& context, const View<float, 2>& x) {
                                            rows(group->Mine(x.extent[0])));
   std::vector<RowGroup::Piece> receives;
   for (int r = 0; r < group->size(); ++r) receives.push_back(rows(group->SlabOf(x.extent[0], r)));
-  group->Exchange(sends, receives).Wait();
+  group->Exchange(ExchangeKind::kRows, sends, receives).Wait();
 }
 
 void CheckNotSplit(const Context& context) {

@@ -195,8 +195,9 @@ template <class T>
 void WindowHalo::Forward(Context& context, const View<T, 2>& qkv, const Saved<T>& saved) const {
   // Keys and values stand side by side behind the queries.
   const idx_t width = columns_.all();
-  HaloExchange<T> globals(context, *group_, seen_globals_, qkv, qkv, width, 2 * width);
-  HaloExchange<T> halo(context, *group_, seen_, qkv, qkv, width, 2 * width);
+  HaloExchange<T> globals(context, *group_, ExchangeKind::kGlobals, seen_globals_, qkv, qkv, width,
+                          2 * width);
+  HaloExchange<T> halo(context, *group_, ExchangeKind::kHalos, seen_, qkv, qkv, width, 2 * width);
   globals.Send();
   halo.Send(InnerFlop(kForwardFlop));
   globals.Fill();
@@ -209,8 +210,10 @@ template <class T>
 void WindowHalo::Backward(Context& context, const View<T, 2>& qkv, const Saved<T>& saved,
                           const View<const T, 2>& dout, const View<float, 2>& dqkv) const {
   const idx_t width = columns_.all();
-  HaloExchange<float> globals(context, *group_, seen_globals_, dqkv, dqkv, width, 2 * width);
-  HaloExchange<float> halo(context, *group_, seen_, dqkv, dqkv, width, 2 * width);
+  HaloExchange<float> globals(context, *group_, ExchangeKind::kGlobals, seen_globals_, dqkv, dqkv,
+                              width, 2 * width);
+  HaloExchange<float> halo(context, *group_, ExchangeKind::kHalos, seen_, dqkv, dqkv, width,
+                           2 * width);
   RunBackward(context, outer_, qkv, saved, dout, dqkv);
   halo.Return(InnerFlop(kBackwardFlop));
   RunBackward(context, inner_, qkv, saved, dout, dqkv);

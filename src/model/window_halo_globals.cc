@@ -101,7 +101,7 @@ void WindowHalo::ForwardGlobals(Context& context, const View<T, 2>& qg, const Vi
   const idx_t cells = count * width, sums = columns_.heads * count;
   const std::vector<SeenRows> list = GlobalRows(), outs = RowsOfAll(count),
                               lses = RowsOfAll(columns_.heads);
-  HaloExchange<T> queries(context, *group_, list, qg, qg, 0, width);
+  HaloExchange<T> queries(context, *group_, ExchangeKind::kGlobals, list, qg, qg, 0, width);
   queries.Send();
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(cells) + Arena::Bytes<float>(sums) +
                                           Arena::Bytes<float>(ranks * cells) +
@@ -127,8 +127,9 @@ void WindowHalo::ForwardGlobals(Context& context, const View<T, 2>& qg, const Vi
         RolesOf(piece),
         AttentionSaved{PartOfHeads(part.Rows(first, own), 0, columns_), Part(its, 2, first, own)});
   }
-  HaloExchange<float> sent(context, *group_, outs, part, all, 0, width);
-  HaloExchange<float> sent_lse(context, *group_, lses, lse, all_lse, 0, count);
+  HaloExchange<float> sent(context, *group_, ExchangeKind::kGlobals, outs, part, all, 0, width);
+  HaloExchange<float> sent_lse(context, *group_, ExchangeKind::kGlobals, lses, lse, all_lse, 0,
+                               count);
   sent.Send();
   sent_lse.Send();
   sent.Fill();
@@ -158,7 +159,7 @@ void WindowHalo::BackwardGlobals(Context& context, const View<const T, 2>& qg,
   const View<T, 2> dg(frame.Take<T>(qg.size()), qg.extent);
   const TokenSlab mine = own_globals();
   GatherRows<T>(context, own_global_rows(), dout, dg.Rows(mine.begin, mine.size()));
-  HaloExchange<T> gradients(context, *group_, list, dg, dg, 0, width);
+  HaloExchange<T> gradients(context, *group_, ExchangeKind::kGlobals, list, dg, dg, 0, width);
   gradients.Send();
   gradients.Fill();
   for (const Piece& piece : PartsWithGlobals()) {
@@ -176,7 +177,7 @@ void WindowHalo::BackwardGlobals(Context& context, const View<const T, 2>& qg,
                    DGlobalQkv{PartOfHeads(dqg.Rows(first, own), 0, columns_),
                               PartOfHeads(dkv, 0, columns_), PartOfHeads(dkv, 1, columns_)});
   }
-  HaloExchange<float> parts(context, *group_, list, dqg, dqg, 0, width);
+  HaloExchange<float> parts(context, *group_, ExchangeKind::kGlobals, list, dqg, dqg, 0, width);
   parts.Return();
   parts.Add();
 }

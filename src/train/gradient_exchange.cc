@@ -49,18 +49,18 @@ void GradientSum::Exchange::SendFrom(const Context& context, idx_t begin,
                        [&](const Open& open) { return open.range.begin < before; });
   };
   if (saves_memory_ && !sent()) {
-    WorldAccess::WaitUntil(world_, [&] {
+    WorldAccess::WaitUntil(world_, ExchangeKind::kGradients, [&] {
       Proceed(context, make_whole);
       return sent();
     });
   }
-  WorldAccess::DriveMessages(world_, !open_.empty());
+  WorldAccess::DriveMessages(world_, ExchangeKind::kGradients, !open_.empty());
 }
 
 void GradientSum::Exchange::Finish(const Context& context, const MakeWhole& make_whole) {
   whole_from_ = 0;
-  WorldAccess::DriveMessages(world_, false);
-  WorldAccess::WaitUntil(world_, [&] {
+  WorldAccess::DriveMessages(world_, ExchangeKind::kGradients, false);
+  WorldAccess::WaitUntil(world_, ExchangeKind::kGradients, [&] {
     Proceed(context, make_whole);
     return open_.empty() && next_ == shares_->sums().size();
   });
@@ -97,8 +97,8 @@ GradientSum::Exchange::Open GradientSum::Exchange::SendNodes(std::size_t number)
   const int tag = TagOf(number, SharedTag::kNodes);
   if (range.owner != world_.rank()) {
     for (const float* node : own_) {
-      open.messages.push_back(
-          WorldAccess::Send(world_, range.owner, tag, node + range.begin, bytes));
+      open.messages.push_back(WorldAccess::Send(world_, ExchangeKind::kGradients, range.owner, tag,
+                                                node + range.begin, bytes));
     }
     return open;
   }
@@ -174,13 +174,14 @@ void GradientSum::Exchange::ExchangeEdges() {
     const int tag = TagOf(i, SharedTag::kEdges);
     const std::size_t bytes = FloatBytes(edge.size());
     if (edge.from == world_.rank()) {
-      messages.push_back(WorldAccess::Send(world_, edge.to, tag, gradients + edge.begin, bytes));
+      messages.push_back(WorldAccess::Send(world_, ExchangeKind::kGradients, edge.to, tag,
+                                           gradients + edge.begin, bytes));
     } else if (edge.to == world_.rank()) {
       messages.push_back(
           WorldAccess::Receive(world_, edge.from, tag, gradients + edge.begin, bytes));
     }
   }
-  WorldAccess::WaitUntil(world_, [&] {
+  WorldAccess::WaitUntil(world_, ExchangeKind::kGradients, [&] {
     std::erase_if(messages, [](const auto& message) { return message->Done(); });
     return messages.empty();
   });

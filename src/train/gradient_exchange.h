@@ -21,7 +21,7 @@ class GradientSum::Exchange {
   Exchange(World& world, idx_t micros, std::shared_ptr<const ParameterShares> shares, int row_ranks,
            bool saves_memory);
   // Memory that messages still point at is given back: nothing moves them any more.
-  ~Exchange() { WorldAccess::DriveMessages(world_, false); }
+  ~Exchange() { WorldAccess::DriveMessages(world_, ExchangeKind::kGradients, false); }
 
   // `own`: this rank's nodes in order. Result and last node are in own.back(), the gradients.
   void Begin(ParameterTable& table, std::vector<float*> own);

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "io/atomic_file.h"
 #include "io/file.h"
@@ -9,6 +10,17 @@
 #include "io/paths.h"
 
 namespace longspan {
+
+nlohmann::ordered_json ExchangedJson(const ExchangeCounts& counts) {
+  nlohmann::ordered_json j = nlohmann::ordered_json::object();
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i].bytes == 0 && counts[i].waited_s == 0.0) continue;
+    j[std::string(NameOf(static_cast<ExchangeKind>(i)))] = {{"waited_s", counts[i].waited_s},
+                                                            {"sent_bytes", counts[i].bytes}};
+  }
+  return j;
+}
+
 namespace {
 
 constexpr std::uint64_t kMostBytes = std::uint64_t{4} << 30;
@@ -80,6 +92,7 @@ void MetricsLog::WriteLine(const TrainEvent& e) {
     line["ranks"] = e.ranks;
     line["waiting"] = e.waiting_share;
     line["sent_bytes"] = e.bytes_sent;
+    line["exchanged"] = ExchangedJson(e.exchanged);
   }
   line["seconds"] = e.seconds;
   line["rss_bytes"] = e.rss_bytes;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 
 #include "io/append_file.h"
@@ -9,6 +10,9 @@
 #include "train/tensorboard_log.h"
 
 namespace longspan {
+
+// {"gradients": {"waited_s": ..., "sent_bytes": ...}, ...}, without kinds that are not exchanged.
+nlohmann::ordered_json ExchangedJson(const ExchangeCounts& counts);
 
 // Appends to run_dir/metrics.jsonl. {"kind":"train"|"eval","step":..,"loss":..,...}
 class MetricsLog {

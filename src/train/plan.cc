@@ -16,6 +16,7 @@
 #include "model/parameters.h"
 #include "model/step_memory.h"
 #include "train/gradient_sum.h"
+#include "train/rank_policy.h"
 #include "train/rerank_task.h"
 #include "train/step_trial.h"
 #include "train/trained_parameters.h"
@@ -175,11 +176,6 @@ void Planner::FindKinds() {
   policy.optimizer.kind = o_.optimizer;
   policy.row_ranks = o_.row_ranks;
   policy.ranks = o_.ranks;
-  // Several rows may have several lengths, and vectors several passes: then gradients stay.
-  const HeadKind head = config->info().head;
-  const bool one_pass = o_.batch == 1 || head == HeadKind::kCausalLm;
-  policy.releases_gradients = o_.ranks > 1 && o_.accumulate * o_.row_ranks == o_.ranks &&
-                              one_pass && head != HeadKind::kNone;
   const auto made = config->Make(ParameterMemory::kBorrowed);
   ParameterTable& table = made->parameters();
   if (!o_.trained.only.empty() || !o_.trained.freeze.empty()) {
@@ -187,7 +183,7 @@ void Planner::FindKinds() {
     policy.frozen = FrozenBy(o_.trained);
   }
   const ParameterShares shares = SharesOf(policy.optimizer, table, o_.ranks);
-  policy.sums = GradientSumBytes(o_.accumulate, shares, o_.row_ranks);
+  AddRankNeeds(o_.accumulate, o_.batch, *made, &policy);
   const std::size_t lowest = std::max<std::size_t>(1, table.first_stage());
   const auto bytes = [](idx_t values) { return static_cast<double>(values) * sizeof(float); };
   // Of the sums that are exchanged: those of trained parameters.

@@ -189,7 +189,7 @@ std::string LossesOf(const fs::path& run) {
   for (std::string line; std::getline(in, line);) {
     auto j = nlohmann::json::parse(line);
     for (const char* name :
-         {"tokens_per_s", "seconds", "rss_bytes", "ranks", "waiting", "sent_bytes"}) {
+         {"tokens_per_s", "seconds", "rss_bytes", "ranks", "waiting", "sent_bytes", "exchanged"}) {
       j.erase(name);
     }
     losses += j.dump() + "\n";

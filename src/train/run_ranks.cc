@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "base/errors.h"
 #include "io/checksum.h"
@@ -124,6 +125,28 @@ void RunRanks::EndTogether() const {
   if (many()) world_->Finish();
 }
 
+void UpdateExchanges::BeginUpdate() {
+  if (world_ != nullptr) at_begin_ = world_->exchanged();
+}
+
+void UpdateExchanges::EndUpdate(double seconds, TrainEvent* event) {
+  if (world_ == nullptr) return;
+  world_->Tell(event->step);
+  event->ranks = world_->size();
+  const ExchangeCounts& now = world_->exchanged();
+  const ExchangeCounts here = CountsSince(now, at_begin_);
+  event->exchanged = CountsSince(now, std::exchange(at_end_, now));
+  double waited_s = 0.0;
+  std::uint64_t sent = 0;
+  for (std::size_t i = 0; i < kExchangeKinds; ++i) {
+    event->exchanged[i].waited_s = here[i].waited_s;
+    waited_s += here[i].waited_s;
+    sent += event->exchanged[i].bytes;
+  }
+  event->waiting_share = waited_s / seconds;
+  event->bytes_sent = static_cast<idx_t>(sent);
+}
+
 void CheckSameFacts(World& world, const RankFacts& facts) {
   std::vector<RankFacts> all;
   for (const std::string& text : world.Gather(
@@ -157,16 +180,15 @@ std::string WeightsChecksum(const ParameterTable& weights) {
   return sum.Hex();
 }
 
-void CheckMicroBatches(const World* world, const TrainOptions& options) {
+void CheckMicroBatches(const World* world, idx_t accumulate, int row_ranks) {
   const int ranks = world == nullptr ? 1 : world->size();
-  CheckGroups(ranks, options.row_ranks);
+  CheckGroups(ranks, row_ranks);
   const std::string shared =
-      options.row_ranks == 1 ? std::string()
-                             : fmt::format(", of which {} share a micro-batch", options.row_ranks);
-  Check(options.accumulate >= ranks / options.row_ranks, ErrorCode::kUsage,
+      row_ranks == 1 ? std::string() : fmt::format(", of which {} share a micro-batch", row_ranks);
+  Check(accumulate >= ranks / row_ranks, ErrorCode::kUsage,
         "accumulate: {} micro-batches an update are too few for {} ranks{}; give at least one for "
         "each, or start fewer ranks",
-        options.accumulate, ranks, shared);
+        accumulate, ranks, shared);
 }
 
 SharedRows::SharedRows(Context& context, int row_ranks) : context_(context) {

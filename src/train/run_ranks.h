@@ -52,11 +52,26 @@ class RunRanks {
   RowGroup* group_;
 };
 
+// What this rank waits for in an update, and what it has sent since the one before. With one
+// process it does nothing.
+class UpdateExchanges {
+ public:
+  explicit UpdateExchanges(World* world) : world_(world) {}  // null: one process
+  void BeginUpdate();
+  // The update took so many seconds. Fills the event's fields about ranks, and tells the other
+  // ranks of its step.
+  void EndUpdate(double seconds, TrainEvent* event);
+
+ private:
+  World* world_;
+  ExchangeCounts at_begin_{}, at_end_{};  // of this update, of the one before
+};
+
 // A checksum of all values of a table. Reads them once.
 std::string WeightsChecksum(const ParameterTable& weights);
 
 // kUsage unless the ranks divide into groups that share rows, and each group has a micro-batch.
-void CheckMicroBatches(const World* world, const TrainOptions& options);
+void CheckMicroBatches(const World* world, idx_t accumulate, int row_ranks);
 
 // While it lives, `row_ranks` ranks share the calls of models that get the context
 // (Context::SplitRows). kUsage as CheckGroups.

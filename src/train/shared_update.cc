@@ -26,7 +26,7 @@ bool AreDone(Messages* messages) {
 }
 
 void WaitForAll(World& world, Messages* messages) {
-  WorldAccess::WaitUntil(world, [&] { return AreDone(messages); });
+  WorldAccess::WaitUntil(world, ExchangeKind::kTogether, [&] { return AreDone(messages); });
 }
 
 // call(sum) for each of the sums that a rank owns, in their order.
@@ -152,8 +152,9 @@ void ServeState(World& world, const OptimizerState& state) {
          state.slots()[static_cast<std::size_t>(slot)].parts) {
       if (part.owner != world.rank()) continue;
       ForStateChunks(part, [&](idx_t begin, idx_t end) {
-        messages.push_back(WorldAccess::Send(world, 0, TagOf(0, SharedTag::kWeights),
-                                             part.values + begin, StateBytes(end - begin)));
+        messages.push_back(WorldAccess::Send(world, ExchangeKind::kTogether, 0,
+                                             TagOf(0, SharedTag::kWeights), part.values + begin,
+                                             StateBytes(end - begin)));
       });
     }
     WaitForAll(world, &messages);

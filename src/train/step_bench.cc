@@ -6,6 +6,7 @@
 #include "base/memory_limit.h"
 #include "base/rng.h"
 #include "model/step_memory.h"
+#include "train/shared_update.h"
 
 namespace longspan {
 namespace {
@@ -36,16 +37,39 @@ void CheckBench(const Context& context, const ModelConfig& config, idx_t rows, i
   CheckMemory(what, RehearseStep(config, rows, tokens, context.threads(), policy).memory.total());
 }
 
+World* WorldOf(const Context& context, StepKind kind) {
+  World* world = kind == StepKind::kTrain ? context.world() : nullptr;
+  return world != nullptr && world->size() > 1 ? world : nullptr;
+}
+
+// Micro-batches of this rank.
+idx_t ShareIn(const World* world, idx_t micros, int row_ranks) {
+  CheckMicroBatches(world, micros, row_ranks);
+  if (world == nullptr) return micros;
+  return ShareOf(micros, world->rank() / row_ranks, world->size() / row_ranks).size();
+}
+
 }  // namespace
 
 StepBench::StepBench(Context& context, const ModelConfig& config, idx_t rows, idx_t tokens,
-                     StepKind kind, const StepPolicy& policy)
-    : context_(context), kind_(kind), optimizer_(policy.optimizer) {
+                     StepKind kind, const StepPolicy& policy, idx_t micros)
+    : context_(context),
+      kind_(kind),
+      world_(WorldOf(context, kind)),
+      row_ranks_(policy.row_ranks),
+      micros_(micros),
+      share_(ShareIn(world_, micros, policy.row_ranks)),
+      optimizer_(policy.optimizer) {
+  const int ranks = world_ == nullptr ? 1 : world_->size();
+  Check(policy.ranks == ranks, ErrorCode::kUsage, "bench: a step of {} ranks, and there are {}",
+        policy.ranks, ranks);
   CheckBench(context, config, rows, tokens, kind, policy);
+  if (world_ != nullptr) shared_rows_.emplace(context, row_ranks_);
   model_ = config.Make(ParameterMemory::kOwn);
   FreezeAsPlanned(policy, model_->parameters());
   const TextModelInfo& info = model_->info();
   model_->Follow(policy);
+  if (context.row_group() != nullptr) model_->AgreeOnSteps(*context.row_group());
   model_->Initialise(1);
   ids_ = RandomIds(2, rows * tokens, info.vocab_size);
   if (info.padding_by_id) {  // no padding, unless there is no other word
@@ -63,10 +87,11 @@ StepBench::StepBench(Context& context, const ModelConfig& config, idx_t rows, id
 }
 
 double StepBench::Gflop() const {
-  return kind_ == StepKind::kTrain ? model_->StepGflop(batch_) : model_->ForwardGflop(batch_);
+  if (kind_ == StepKind::kForward) return model_->ForwardGflop(batch_);
+  return model_->StepGflop(batch_) * static_cast<double>(share_) / row_ranks_;
 }
 
-void StepBench::Differentiate() {
+void StepBench::DifferentiateMicro() {
   if (model_->info().head != HeadKind::kNone) {
     model_->LossAndGradients(context_, batch_, 1.0f, {});
     return;
@@ -91,19 +116,45 @@ void StepBench::Forward() {
 
 void StepBench::Step() {
   if (kind_ == StepKind::kForward) return Forward();
-  ParameterTable& parameters = model_->parameters();
-  if (!state_) {
-    parameters.AllocateGradients();
-    state_.emplace(optimizer_, parameters);
-  }
+  if (!state_) AllocateState();
   Differentiate();
   Update();
+}
+
+void StepBench::AllocateState() {
+  ParameterTable& parameters = model_->parameters();
+  parameters.AllocateGradients();
+  state_.emplace(optimizer_, parameters, world_ == nullptr ? 0 : world_->rank(),
+                 world_ == nullptr ? 1 : world_->size());
+  sum_.emplace(world_, micros_, parameters, state_->shares(), row_ranks_);
+  weights_.emplace(world_, state_->shares());
+}
+
+void StepBench::Differentiate() {
+  ParameterTable& parameters = model_->parameters();
+  weights_->Send();
+  const MicroRange share = sum_->share();
+  for (idx_t micro = share.begin; micro < share.end; ++micro) {
+    const auto sending = sum_->SendDuring(context_, parameters, micro);
+    DifferentiateMicro();
+    sum_->Add(context_, parameters, micro);
+  }
+  sum_->Finish(context_, parameters);
+  if (world_ != nullptr) SharedSquaredNorm(context_, world_, *state_->shares(), parameters);
 }
 
 void StepBench::Update() {
   OptimizerStep step;
   step.step = ++step_;
-  state_->Update(context_, model_->parameters(), [&](std::size_t) { return step; });
+  ParameterTable& parameters = model_->parameters();
+  state_->Update(context_, parameters, [&](std::size_t) { return step; });
+  if (world_ == nullptr) return;
+  weights_->Updated(parameters);
+  ClearGradients(world_, *state_->shares(), parameters);
+}
+
+void StepBench::AwaitWeights() {
+  if (weights_) weights_->AwaitAll();
 }
 
 }  // namespace longspan

@@ -45,7 +45,8 @@ class Trainer {
         state_(Begin()),
         shares_(state_.optimizer.shares()),
         sum_(ranks_.world(), options.accumulate, task.parameters(), shares_, ranks_.row_ranks()),
-        weights_(ranks_.world(), shares_) {
+        weights_(ranks_.world(), shares_),
+        exchanged_(ranks_.world()) {
     if (!ranks_.first()) return;
     metrics_.emplace(options.output, Resumes(options) ? state_.step : 0, EvaluatedStep(state_),
                      options.checkpoints.tensorboard);
@@ -227,7 +228,7 @@ class Trainer {
 
   TrainEvent Step(idx_t first) {
     const double begin = probe::Seconds();
-    if (ranks_.many()) waited_s_ = ranks_.world()->seconds_waited();
+    exchanged_.BeginUpdate();
     const idx_t step = state_.step + 1;
     const double batches = task_.batch_seconds(), data = times_.data;
     const StepSize size = Draw(step);
@@ -272,7 +273,7 @@ class Trainer {
     event.seconds_left = Since(start_) / static_cast<double>(step - first) *
                          static_cast<double>(options_.steps - step);
     event.rss_bytes = PeakRssBytes();
-    TellWaiting(seconds, &event);
+    exchanged_.EndUpdate(seconds, &event);
     return event;
   }
 
@@ -285,17 +286,6 @@ class Trainer {
     const Stopwatch watch(&times_.log);
     Emit(event);
     LogStep(event);
-  }
-
-  // What this rank has waited in this update, and sent since the one before.
-  void TellWaiting(double seconds, TrainEvent* event) {
-    World* world = ranks_.world();
-    if (world == nullptr) return;
-    world->Tell(state_.step);
-    event->ranks = world->size();
-    event->waiting_share = (world->seconds_waited() - waited_s_) / seconds;
-    event->bytes_sent =
-        static_cast<idx_t>(world->bytes_sent() - std::exchange(sent_, world->bytes_sent()));
   }
 
   // An update that would spoil the weights: it is left out, counted and told of. The micro-batches
@@ -561,8 +551,7 @@ class Trainer {
   const std::shared_ptr<const ParameterShares> shares_;
   GradientSum sum_;
   WeightExchange weights_;  // goes on during the next forward pass, and ends before all else
-  double waited_s_ = 0.0;   // of the world, before this update
-  std::uint64_t sent_ = 0;  // by the world, up to the last update's end
+  UpdateExchanges exchanged_;
   std::optional<MetricsLog> metrics_;  // of rank 0
 };
 
@@ -585,7 +574,7 @@ TrainResult RunTraining(Context& context, const TrainOptions& options, TrainTask
                         const TrainHooks& hooks) {
   CheckTrainOptions(options);
   World* world = context.world();
-  CheckMicroBatches(world, options);
+  CheckMicroBatches(world, options.accumulate, options.row_ranks);
   try {
     const SharedRows rows(context, options.row_ranks);
     return RunOnThisRank(context, options, task, hooks);

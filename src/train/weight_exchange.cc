@@ -29,7 +29,7 @@ WeightExchange::~WeightExchange() {
   if (table_ == nullptr) return;
   static LostValues lost;
   table_->Expect(&lost);
-  WorldAccess::DriveMessages(*world_, false, Driver::kWeights);
+  WorldAccess::DriveMessages(*world_, ExchangeKind::kWeights, false);
 }
 
 void WeightExchange::Updated(ParameterTable& table) {
@@ -61,10 +61,10 @@ void WeightExchange::Send() {
     // Each rank begins with its right neighbour, so that no rank is everybody's first.
     for (int step = 1; step < world_->size(); ++step) {
       const int to = (world_->rank() + step) % world_->size();
-      sent_.push_back(WorldAccess::Send(*world_, to, tag, values, bytes));
+      sent_.push_back(WorldAccess::Send(*world_, ExchangeKind::kWeights, to, tag, values, bytes));
     }
   }
-  WorldAccess::DriveMessages(*world_, true, Driver::kWeights);
+  WorldAccess::DriveMessages(*world_, ExchangeKind::kWeights, true);
   DropDone();
 }
 
@@ -74,7 +74,7 @@ void WeightExchange::Await(idx_t begin, idx_t end) {
   auto next = std::partition_point(arriving_.begin() + static_cast<std::ptrdiff_t>(next_arriving_),
                                    arriving_.end(),
                                    [&](const Arriving& arriving) { return arriving.end <= begin; });
-  WorldAccess::WaitUntil(*world_, [&] {
+  WorldAccess::WaitUntil(*world_, ExchangeKind::kWeights, [&] {
     while (next != arriving_.end() && next->begin < end && next->message->Done()) ++next;
     return next == arriving_.end() || next->begin >= end;
   });
@@ -84,7 +84,7 @@ void WeightExchange::Await(idx_t begin, idx_t end) {
 void WeightExchange::AwaitAll() {
   Send();
   if (table_ == nullptr) return;
-  WorldAccess::WaitUntil(*world_, [&] {
+  WorldAccess::WaitUntil(*world_, ExchangeKind::kWeights, [&] {
     DropDone();
     return table_ == nullptr;
   });
@@ -99,7 +99,7 @@ void WeightExchange::DropDone() {
       drop(arriving_, &next_arriving_, [](const Arriving& a) { return a.message.get(); });
   const bool sent = drop(sent_, &next_sent_, [](const auto& message) { return message.get(); });
   if (!arrived || !sent) return;
-  WorldAccess::DriveMessages(*world_, false, Driver::kWeights);
+  WorldAccess::DriveMessages(*world_, ExchangeKind::kWeights, false);
   arriving_.clear();
   sent_.clear();
   next_arriving_ = next_sent_ = 0;

@@ -8,12 +8,6 @@
 #include "world/transport.h"
 
 namespace longspan {
-namespace {
-
-// One tag is enough: two ranks send and receive in the same order.
-constexpr int kRowTag = 30'000;
-
-}  // namespace
 
 void CheckGroups(int ranks, int row_ranks) {
   Check(
@@ -55,11 +49,14 @@ std::vector<idx_t> RowGroup::Borders(idx_t n) const {
 RowGroup::Pending::Pending() = default;
 
 RowGroup::Pending::Pending(Pending&& other) noexcept
-    : group_(std::exchange(other.group_, nullptr)), messages_(std::move(other.messages_)) {}
+    : group_(std::exchange(other.group_, nullptr)),
+      kind_(other.kind_),
+      messages_(std::move(other.messages_)) {}
 
 RowGroup::Pending& RowGroup::Pending::operator=(Pending&& other) noexcept {
   Close();
   group_ = std::exchange(other.group_, nullptr);
+  kind_ = other.kind_;
   messages_ = std::move(other.messages_);
   return *this;
 }
@@ -70,7 +67,7 @@ void RowGroup::Pending::Close() {
   messages_.clear();
   RowGroup* group = std::exchange(group_, nullptr);
   if (group == nullptr || --group->open_ > 0) return;
-  WorldAccess::DriveMessages(*group->world_, false, Driver::kRows);
+  WorldAccess::DriveMessages(*group->world_, ExchangeKind::kRows, false);
 }
 
 bool RowGroup::Pending::Done() {
@@ -80,11 +77,11 @@ bool RowGroup::Pending::Done() {
 
 void RowGroup::Pending::Wait() {
   if (group_ == nullptr) return;
-  WorldAccess::WaitUntil(*group_->world_, [this] { return Done(); });
+  WorldAccess::WaitUntil(*group_->world_, kind_, [this] { return Done(); });
   Close();
 }
 
-RowGroup::Pending RowGroup::Exchange(std::span<const Piece> sends,
+RowGroup::Pending RowGroup::Exchange(ExchangeKind kind, std::span<const Piece> sends,
                                      std::span<const Piece> receives) {
   Pending pending;
   for (int r = 0; r < size_; ++r) {
@@ -96,8 +93,8 @@ RowGroup::Pending RowGroup::Exchange(std::span<const Piece> sends,
     for (std::size_t at = 0; at < piece.bytes; at += kMostMessageBytes) {
       const std::size_t bytes = std::min(kMostMessageBytes, piece.bytes - at);
       pending.messages_.push_back(
-          sent ? WorldAccess::Send(*world_, first_ + r, kRowTag, memory + at, bytes)
-               : WorldAccess::Receive(*world_, first_ + r, kRowTag, memory + at, bytes));
+          sent ? WorldAccess::Send(*world_, kind, first_ + r, RowTag(kind), memory + at, bytes)
+               : WorldAccess::Receive(*world_, first_ + r, RowTag(kind), memory + at, bytes));
     }
   };
   for (int r = 0; r < size_; ++r) {
@@ -116,7 +113,8 @@ RowGroup::Pending RowGroup::Exchange(std::span<const Piece> sends,
   }
   if (pending.messages_.empty()) return pending;
   pending.group_ = this;
-  if (open_++ == 0) WorldAccess::DriveMessages(*world_, true, Driver::kRows);
+  pending.kind_ = kind;
+  if (open_++ == 0) WorldAccess::DriveMessages(*world_, ExchangeKind::kRows, true);
   return pending;
 }
 
@@ -130,7 +128,7 @@ void RowGroup::SumOf(std::span<T> values) {
   for (int r = 0; r < size_; ++r) {
     receives.push_back({all.data() + static_cast<std::size_t>(r) * count, values.size_bytes()});
   }
-  Exchange(sends, receives).Wait();
+  Exchange(ExchangeKind::kRows, sends, receives).Wait();
   std::copy_n(all.begin(), count, values.begin());
   for (std::size_t i = count; i < all.size(); ++i) values[i % count] += all[i];
 }
@@ -153,7 +151,7 @@ void RowGroup::Broadcast(void* data, std::size_t bytes, int from) {
   } else {
     receives[static_cast<std::size_t>(from)] = {data, bytes};
   }
-  Exchange(sends, receives).Wait();
+  Exchange(ExchangeKind::kRows, sends, receives).Wait();
 }
 
 }  // namespace longspan

@@ -81,15 +81,17 @@ class RowGroup {
     friend class RowGroup;
     void Close();
     RowGroup* group_ = nullptr;
+    ExchangeKind kind_ = ExchangeKind::kRows;
     std::vector<std::unique_ptr<Message>> messages_;
   };
   // Sends sends[r] to each rank r of the group and fills receives[r] from it. What this rank sends
   // itself is copied now. Both sides name the same number of bytes; where that is 0, nothing is
   // sent, so halos go to neighbours alone. Memory stays as it is until the end. Messages move on
-  // while this thread computes.
-  [[nodiscard]] Pending Exchange(std::span<const Piece> sends, std::span<const Piece> receives);
-  // Each value becomes the sum over the group, added in the order of the ranks: the same bits on
-  // all. Takes R times their memory.
+  // while this thread computes. Bytes and the time of Wait count for `kind`.
+  [[nodiscard]] Pending Exchange(ExchangeKind kind, std::span<const Piece> sends,
+                                 std::span<const Piece> receives);
+  // These count for ExchangeKind::kRows. Each value becomes the sum over the group, added in the
+  // order of the ranks: the same bits on all. Takes R times their memory.
   void Sum(std::span<double> values);
   void Sum(std::span<float> values);
   // The largest value of any rank, on all.

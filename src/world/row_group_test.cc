@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <chrono>
+
 #include "tests/support/files.h"
 #include "tests/support/thread_world.h"
 
@@ -12,6 +16,14 @@ namespace {
 using test::OnRanks;
 using test::Throws;
 using test::TryOnRanks;
+
+double Seconds(std::chrono::milliseconds time) { return 1e-3 * static_cast<double>(time.count()); }
+
+double Total(const ExchangeCounts& counts) {
+  double seconds = 0.0;
+  for (const ExchangeCount& count : counts) seconds += count.waited_s;
+  return seconds;
+}
 
 TEST(RowGroup, SlabsAreNeighboursAndAlmostEqual) {
   for (const int ranks : {1, 2, 3, 4, 7}) {
@@ -79,7 +91,8 @@ TEST(RowGroup, PiecesReachTheRanksOfTheirGroup) {
         sends.push_back({out.data(), out.size() * sizeof(int)});
         receives.push_back({in.data(), in.size() * sizeof(int)});
       }
-      pending[static_cast<std::size_t>(round)] = group.Exchange(sends, receives);
+      pending[static_cast<std::size_t>(round)] =
+          group.Exchange(ExchangeKind::kRows, sends, receives);
     }
     pending[1].Wait();
     pending[0].Wait();
@@ -116,6 +129,53 @@ TEST(RowGroup, ABroadcastStaysInTheGroup) {
     group.Broadcast(&value, sizeof(value), 1);
     EXPECT_EQ(value, world.rank() / 2 * 2 + 1);
   });
+}
+
+// Of messages of four kinds those of one are late: the waiting counts for it and for no other. A
+// thread that the machine has no time for waits too, so that the least of some attempts counts.
+TEST(RowGroup, WaitingAndBytesCountForTheKindOfAnExchange) {
+  using std::chrono::milliseconds;
+  constexpr ExchangeKind kKinds[] = {ExchangeKind::kHalos, ExchangeKind::kHeads,
+                                     ExchangeKind::kGlobals, ExchangeKind::kRows};
+  constexpr milliseconds kLate(60);
+  for (const ExchangeKind late : kKinds) {
+    SCOPED_TRACE(NameOf(late));
+    std::array<double, kExchangeKinds> least;
+    least.fill(1e9);
+    const auto body = [&](World& world) {
+      RowGroup group(world, 2);
+      const ExchangeCounts before = world.exchanged();
+      for (const ExchangeKind kind : kKinds) {
+        std::vector<char> sent(10 + static_cast<std::size_t>(kind)), got(sent.size());
+        const auto other = static_cast<std::size_t>(1 - group.rank());
+        std::vector<RowGroup::Piece> sends(2), receives(2);
+        sends[other] = {sent.data(), sent.size()};
+        receives[other] = {got.data(), got.size()};
+        group.Exchange(kind, sends, receives).Wait();
+      }
+      const ExchangeCounts counts = CountsSince(world.exchanged(), before);
+      for (const ExchangeKind kind : kKinds) {
+        EXPECT_EQ(counts[static_cast<std::size_t>(kind)].bytes, 10u + static_cast<unsigned>(kind));
+      }
+      EXPECT_GE(counts[static_cast<std::size_t>(late)].waited_s, 0.9 * Seconds(kLate));
+      EXPECT_NEAR(world.seconds_waited(), Total(world.exchanged()), 1e-9);
+      if (!world.is_first()) return;
+      for (std::size_t i = 0; i < least.size(); ++i) {
+        least[i] = std::min(least[i], counts[i].waited_s);
+      }
+    };
+    const auto others = [&] {
+      double most = 0.0;
+      for (std::size_t i = 0; i < least.size(); ++i) {
+        if (i != static_cast<std::size_t>(late)) most = std::max(most, least[i]);
+      }
+      return most;
+    };
+    for (int attempt = 0; attempt < 10 && others() > 0.5 * Seconds(kLate); ++attempt) {
+      OnRanks(2, body, {}, [&](int tag) { return tag == RowTag(late) ? kLate : milliseconds(0); });
+    }
+    EXPECT_LE(others(), 0.5 * Seconds(kLate));
+  }
 }
 
 TEST(RowGroup, ARankThatGivesUpEndsTheWaitingOfItsGroup) {

@@ -58,7 +58,8 @@ void WaitUntil(const Transport& transport, const std::function<bool()>& done) {
   CheckPeers(transport);
 }
 
-std::vector<std::string> GatherTexts(Transport& transport, const std::string& text) {
+std::vector<std::string> GatherTexts(Transport& transport, const std::string& text,
+                                     std::uint64_t* sent) {
   const int size = transport.size();
   std::vector<std::uint64_t> sizes(static_cast<std::size_t>(size), text.size());
   std::vector<std::string> texts(sizes.size());
@@ -79,9 +80,10 @@ std::vector<std::string> GatherTexts(Transport& transport, const std::string& te
   } else {
     messages.push_back(transport.Send(0, kSizes, &sizes[0], sizeof(sizes[0])));
     if (!text.empty()) messages.push_back(transport.Send(0, kTexts, text.data(), text.size()));
+    if (sent != nullptr) *sent += sizeof(sizes[0]) + text.size();
   }
   WaitFor(transport, messages);
-  BroadcastBytes(transport, sizes.data(), sizes.size() * sizeof(sizes[0]), 0);
+  BroadcastBytes(transport, sizes.data(), sizes.size() * sizeof(sizes[0]), 0, sent);
   std::string all;
   if (transport.rank() == 0) {
     for (const std::string& one : texts) all += one;
@@ -89,20 +91,22 @@ std::vector<std::string> GatherTexts(Transport& transport, const std::string& te
   std::size_t bytes = 0;
   for (const std::uint64_t one : sizes) bytes += one;
   all.resize(bytes);
-  BroadcastBytes(transport, all.data(), all.size(), 0);
+  BroadcastBytes(transport, all.data(), all.size(), 0, sent);
   std::size_t at = 0;
   for (std::size_t r = 0; r < texts.size(); at += sizes[r], ++r)
     texts[r] = all.substr(at, sizes[r]);
   return texts;
 }
 
-void BroadcastBytes(Transport& transport, void* data, std::size_t bytes, int from) {
+void BroadcastBytes(Transport& transport, void* data, std::size_t bytes, int from,
+                    std::uint64_t* sent) {
   auto* memory = static_cast<char*>(data);
   std::vector<std::unique_ptr<Message>> messages;
   if (transport.rank() == from) {
     for (int to = 0; to < transport.size(); ++to) {
       if (to != from) SendPieces(transport, memory, bytes, to, &messages);
     }
+    if (sent != nullptr) *sent += bytes * static_cast<std::uint64_t>(transport.size() - 1);
   } else {
     for (std::size_t at = 0; at < bytes; at += kMostMessageBytes) {
       messages.push_back(

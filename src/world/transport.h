@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -9,10 +10,9 @@
 
 #include "longspan/error.h"
 #include "longspan/types.h"
+#include "longspan/world.h"
 
 namespace longspan {
-
-class World;
 
 // Bytes of one message at most.
 inline constexpr std::size_t kMostMessageBytes = std::size_t{1} << 30;
@@ -52,34 +52,36 @@ class Transport {
   virtual void Drive(bool /*on*/) {}
 };
 
-// Who has messages that should move on: the sum of gradients, rows that ranks share, updated
-// weights.
-enum class Driver { kGradients = 0, kRows = 1, kWeights = 2 };
-inline constexpr std::size_t kDrivers = 3;
-
 // A world's messages between two ranks, for the library itself.
 struct WorldAccess {
-  // As Transport's, with tags up to 30,000: those below are the gradients', that one is the shared
-  // rows'. Not for a world of one process.
-  static std::unique_ptr<Message> Send(World& world, int to, int tag, const void* data,
-                                       std::size_t bytes);
+  // As Transport's, with tags below 30,000, and those of RowTag. Not for a world of one process.
+  // The bytes count as sent for this kind.
+  static std::unique_ptr<Message> Send(World& world, ExchangeKind kind, int to, int tag,
+                                       const void* data, std::size_t bytes);
   static std::unique_ptr<Message> Receive(World& world, int from, int tag, void* data,
                                           std::size_t bytes);
   // Messages move on although this thread computes, from now on or no longer: without it they may
   // wait until Done is called. It costs a thread that wakes some hundred to some thousand times a
-  // second, as long as one of the drivers wants it.
-  static void DriveMessages(World& world, bool on, Driver driver = Driver::kGradients);
-  // As WaitUntil below.
-  static void WaitUntil(World& world, const std::function<bool()>& done);
+  // second, as long as one kind wants it.
+  static void DriveMessages(World& world, ExchangeKind kind, bool on);
+  // As WaitUntil below. What it takes counts as waited for this kind.
+  static void WaitUntil(World& world, ExchangeKind kind, const std::function<bool()>& done);
 };
+
+// The tag of messages between ranks that share rows. One a kind is enough: two ranks send and
+// receive in the same order.
+inline int RowTag(ExchangeKind kind) { return 30'010 + static_cast<int>(kind); }
 
 // Throws kPeer with Failure(), if there is one.
 void CheckPeers(const Transport& transport);
 // Calls done() until it is true: at once, then more and more seldom. Throws kPeer.
 void WaitUntil(const Transport& transport, const std::function<bool()>& done);
-// Every rank's text, by rank; together.
-std::vector<std::string> GatherTexts(Transport& transport, const std::string& text);
-// Copies rank `from`'s memory to all others; together.
-void BroadcastBytes(Transport& transport, void* data, std::size_t bytes, int from);
+// Every rank's text, by rank; together. Adds the bytes that this rank sends to `sent`, if it is not
+// null.
+std::vector<std::string> GatherTexts(Transport& transport, const std::string& text,
+                                     std::uint64_t* sent = nullptr);
+// Copies rank `from`'s memory to all others; together. `sent` as above.
+void BroadcastBytes(Transport& transport, void* data, std::size_t bytes, int from,
+                    std::uint64_t* sent = nullptr);
 
 }  // namespace longspan

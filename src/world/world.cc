@@ -91,19 +91,20 @@ struct World::State {
   std::string description;
   std::vector<std::string> hosts;
   int ranks_here = 1, threads = 1, idle_cpus = 0;
-  std::uint64_t sent = 0;
-  double waited_s = 0.0;
+  ExchangeCounts exchanged;
   bool finished = false;
-  std::array<bool, kDrivers> drives{};  // by Driver
+  std::array<bool, kExchangeKinds> drives{};  // by kind
+
+  ExchangeCount& Of(ExchangeKind kind) { return exchanged[static_cast<std::size_t>(kind)]; }
 
   // Adds the time that a call takes to what this rank has waited.
   template <class Call>
-  auto Timed(const Call& call) {
+  auto Timed(ExchangeKind kind, const Call& call) {
     struct Timer {
       double& sum;
       Clock::time_point begin = Clock::now();
       ~Timer() { sum += std::chrono::duration<double>(Clock::now() - begin).count(); }
-    } timer{waited_s};
+    } timer{Of(kind).waited_s};
     return call();
   }
 
@@ -221,8 +222,34 @@ const std::string& World::transport() const {
   static const std::string none;
   return state_ ? state_->description : none;
 }
-std::uint64_t World::bytes_sent() const { return state_ ? state_->sent : 0; }
-double World::seconds_waited() const { return state_ ? state_->waited_s : 0.0; }
+const ExchangeCounts& World::exchanged() const {
+  static const ExchangeCounts none{};
+  return state_ ? state_->exchanged : none;
+}
+std::uint64_t World::bytes_sent() const {
+  std::uint64_t bytes = 0;
+  for (const ExchangeCount& count : exchanged()) bytes += count.bytes;
+  return bytes;
+}
+double World::seconds_waited() const {
+  double seconds = 0.0;
+  for (const ExchangeCount& count : exchanged()) seconds += count.waited_s;
+  return seconds;
+}
+
+std::string_view NameOf(ExchangeKind kind) {
+  constexpr std::array<std::string_view, kExchangeKinds> kNames = {
+      "gradients", "weights", "halos", "heads", "globals", "rows", "together"};
+  return kNames[static_cast<std::size_t>(kind)];
+}
+
+ExchangeCounts CountsSince(const ExchangeCounts& now, const ExchangeCounts& before) {
+  ExchangeCounts counts;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    counts[i] = {now[i].waited_s - before[i].waited_s, now[i].bytes - before[i].bytes};
+  }
+  return counts;
+}
 
 // ---- together -----------------------------------------------------------------------------------
 
@@ -231,7 +258,9 @@ void World::Barrier() { Gather({}); }
 std::vector<std::string> World::Gather(const std::string& text) {
   if (!state_) return {text};
   CheckPeers(*state_->transport);
-  return state_->Timed([&] { return GatherTexts(*state_->transport, text); });
+  return state_->Timed(ExchangeKind::kTogether, [&] {
+    return GatherTexts(*state_->transport, text, &state_->Of(ExchangeKind::kTogether).bytes);
+  });
 }
 
 void World::Sum(std::span<double> values) {
@@ -254,7 +283,10 @@ void World::Sum(std::span<double> values) {
 void World::Broadcast(void* data, std::size_t bytes, int from) {
   if (!state_) return;
   CheckPeers(*state_->transport);
-  state_->Timed([&] { BroadcastBytes(*state_->transport, data, bytes, from); });
+  state_->Timed(ExchangeKind::kTogether, [&] {
+    BroadcastBytes(*state_->transport, data, bytes, from,
+                   &state_->Of(ExchangeKind::kTogether).bytes);
+  });
 }
 
 std::string World::Broadcast(const std::string& text, int from) {
@@ -275,9 +307,9 @@ void World::Finish() {
 
 // ---- messages -----------------------------------------------------------------------------------
 
-std::unique_ptr<Message> WorldAccess::Send(World& world, int to, int tag, const void* data,
-                                           std::size_t bytes) {
-  world.state_->sent += bytes;
+std::unique_ptr<Message> WorldAccess::Send(World& world, ExchangeKind kind, int to, int tag,
+                                           const void* data, std::size_t bytes) {
+  world.state_->Of(kind).bytes += bytes;
   return world.state_->transport->Send(to, tag, data, bytes);
 }
 
@@ -286,16 +318,16 @@ std::unique_ptr<Message> WorldAccess::Receive(World& world, int from, int tag, v
   return world.state_->transport->Receive(from, tag, data, bytes);
 }
 
-void WorldAccess::DriveMessages(World& world, bool on, Driver driver) {
-  std::array<bool, kDrivers>& wanted = world.state_->drives;
+void WorldAccess::DriveMessages(World& world, ExchangeKind kind, bool on) {
+  std::array<bool, kExchangeKinds>& wanted = world.state_->drives;
   const auto any = [&] { return std::find(wanted.begin(), wanted.end(), true) != wanted.end(); };
   const bool before = any();
-  wanted[static_cast<std::size_t>(driver)] = on;
+  wanted[static_cast<std::size_t>(kind)] = on;
   if (any() != before) world.state_->transport->Drive(any());
 }
 
-void WorldAccess::WaitUntil(World& world, const std::function<bool()>& done) {
-  world.state_->Timed([&] { longspan::WaitUntil(*world.state_->transport, done); });
+void WorldAccess::WaitUntil(World& world, ExchangeKind kind, const std::function<bool()>& done) {
+  world.state_->Timed(kind, [&] { longspan::WaitUntil(*world.state_->transport, done); });
 }
 
 // ---- failures -----------------------------------------------------------------------------------

@@ -33,6 +33,26 @@ TEST(World, OneProcessIsRankZeroOfOne) {
   EXPECT_EQ(world.Failure(), "");
   EXPECT_EQ(world.FailureCode(), ErrorCode::kPeer);
   EXPECT_EQ(world.transport(), "");
+  EXPECT_EQ(world.bytes_sent(), 0u);
+  EXPECT_EQ(world.seconds_waited(), 0.0);
+}
+
+// The sizes of the texts and the texts: from the others to rank 0, and all of them back.
+TEST(World, CallsTogetherCountTheBytesThatEachRankSends) {
+  constexpr std::uint64_t kSize = sizeof(std::uint64_t);
+  OnRanks(3, [](World& world) {
+    const ExchangeCounts before = world.exchanged();
+    world.Gather("four");
+    const ExchangeCounts counts = CountsSince(world.exchanged(), before);
+    const std::uint64_t first = 2 * (3 * kSize + 12), other = kSize + 4;
+    EXPECT_EQ(counts[static_cast<std::size_t>(ExchangeKind::kTogether)].bytes,
+              world.is_first() ? first : other);
+    EXPECT_EQ(CountsSince(world.exchanged(), counts)[0].bytes, 0u);
+    double number = 1.0;
+    const std::uint64_t sent = world.bytes_sent();
+    world.Broadcast(&number, sizeof(number), 1);
+    EXPECT_EQ(world.bytes_sent() - sent, world.rank() == 1 ? 16u : 0u);
+  });
 }
 
 TEST(World, ExceptionsHaveTheKindThatTheProgramEndsWith) {
@@ -86,15 +106,15 @@ TEST(World, MessagesOfOneTagArriveInTheOrderInWhichTheyAreWaitedFor) {
   OnRanks(2, [&](World& world) {
     const int first = 1, second = 2;
     if (world.rank() == 1) {
-      WorldAccess::Send(world, 0, 7, &first, sizeof(first));
-      WorldAccess::Send(world, 0, 7, &second, sizeof(second));
+      WorldAccess::Send(world, ExchangeKind::kRows, 0, 7, &first, sizeof(first));
+      WorldAccess::Send(world, ExchangeKind::kRows, 0, 7, &second, sizeof(second));
     }
     world.Barrier();
     if (world.rank() == 1) return;
     int a = 0, b = 0;
     const auto wait_a = WorldAccess::Receive(world, 1, 7, &a, sizeof(a));
     const auto wait_b = WorldAccess::Receive(world, 1, 7, &b, sizeof(b));
-    WorldAccess::WaitUntil(world, [&] {
+    WorldAccess::WaitUntil(world, ExchangeKind::kRows, [&] {
       const bool done = wait_b->Done();
       return wait_a->Done() && done;
     });

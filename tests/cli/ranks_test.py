@@ -75,9 +75,11 @@ class Ranks(Together):
         # Rank 0 alone prints.
         self.assertEqual(result.stdout.count("held out: "), 1, result.stdout)
         self.assertEqual(result.stderr.count("2 ranks, 2 on this host"), 1, result.stderr)
-        line = json.loads((two / "metrics.jsonl").read_text().splitlines()[0])
+        line = json.loads((two / "metrics.jsonl").read_text().splitlines()[1])  # the first one gets no weights
         self.assertEqual(line["ranks"], 2)
         self.assertGreater(line["sent_bytes"], 0)
+        self.assertEqual(set(line["exchanged"]), {"gradients", "weights", "together"})
+        self.assertEqual(sum(kind["sent_bytes"] for kind in line["exchanged"].values()), line["sent_bytes"])
         # Without a number: one micro-batch a rank. The run goes on alone, with its number.
         self.together(4, *self.words(four))
         self.assert_same(one, four)
@@ -109,6 +111,23 @@ class Ranks(Together):
             self.assertAlmostEqual(one, two, delta=1e-4 * one)
         self.fails(2, "train", "lm", "-m", self.start, "--train", self.text, "-o", self.dir / "no", "--row-ranks", 2,
                    says=["row-ranks: 2 does not divide the number of ranks, 1"])
+
+    def test_a_benchmark_says_what_ranks_wait_for(self):
+        words = ["bench", "train", "--arch", "longformer", "--preset", "tiny", "--tokens", 128, "--steps", 1]
+        found = json.loads(self.together(2, *words, "--row-ranks", 2, "--json").stdout)
+        self.assertEqual((found["ranks"], found["row_ranks"], found["accumulate"]), (2, 2, 1))
+        self.assertEqual(len(found["by_rank"]), 2)
+        self.assertEqual(found["peak_rss_bytes"], max(rank["peak_rss_bytes"] for rank in found["by_rank"]))
+        for rank in found["by_rank"]:
+            sent = sum(kind["sent_bytes"] for kind in rank["exchanged"].values())
+            self.assertAlmostEqual(sent, rank["sent_bytes"], delta=1)
+            self.assertLess(rank["waiting"], 1.0)
+        self.assertLess({"gradients", "weights", "rows", "together"}, set(found["exchanged"]))
+        text = self.together(2, *words).stdout
+        self.assertRegex(text, r"\n2 ranks, 2 micro-batches an update; memory is that of the rank with most\n")
+        self.assertRegex(text, r"\nexchange +least waited, s +most waited, s +% of the step +most sent, MB\n"
+                               r"gradients( +[0-9.]+){4}\nweights( +[0-9.]+){4}\ntogether( +[0-9.]+){4}\nall ")
+        self.fails(2, *words, "--row-ranks", 2, says=["row-ranks: 2 does not divide the number of ranks, 1"])
 
     def test_ranks_share_an_evaluation(self):
         model = self.word_model("judge", "ForSequenceClassification",

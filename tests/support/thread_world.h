@@ -1,6 +1,7 @@
 // Ranks that are threads of one test, and a world between them without MPI.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -34,8 +35,9 @@ struct ThreadPost {
 
   struct Parcel {
     std::size_t bytes;
-    const void* data;       // null: taken, or the sender has given it up
-    std::string copy = {};  // of a small one
+    const void* data;                                // null: taken, or the sender has given it up
+    std::string copy = {};                           // of a small one
+    std::chrono::steady_clock::time_point due = {};  // it arrives no earlier
   };
   struct Slot {
     void* data;
@@ -45,7 +47,8 @@ struct ThreadPost {
 
     // Call it with the mutex held.
     bool Ask() {
-      if (done || parcel == nullptr || !std::exchange(asked, true)) return done;
+      if (done || parcel == nullptr || std::chrono::steady_clock::now() < parcel->due) return done;
+      if (!std::exchange(asked, true)) return false;
       Check(parcel->bytes == bytes, ErrorCode::kUsage, "message of {} bytes, {} wanted",
             parcel->bytes, bytes);
       if (parcel->data == nullptr) return false;
@@ -72,6 +75,8 @@ struct ThreadPost {
   bool failed = false;
   std::function<void(int rank, int tag, std::size_t bytes)>
       on_send;  // on the sender's thread; may be null
+  // How long a message of a tag is on its way at least: neither end is done earlier. May be null.
+  std::function<std::chrono::milliseconds(int tag)> delay;
 };
 
 class ThreadTransport final : public Transport {
@@ -123,6 +128,9 @@ class ThreadTransport final : public Transport {
         if (bytes > 0) parcel->copy.assign(static_cast<const char*>(from), bytes);
         parcel->data = parcel->copy.data();
       }
+      if (post->delay) {
+        parcel->due = std::chrono::steady_clock::now() + post->delay(std::get<2>(where));
+      }
       const std::lock_guard lock(post->mutex);
       ThreadPost::Box& box = post->boxes[where];
       box.waiting.push_back(parcel);
@@ -134,7 +142,8 @@ class ThreadTransport final : public Transport {
     }
     bool Done() override {
       const std::lock_guard lock(post->mutex);
-      return IsSmall() || parcel->data == nullptr;
+      const bool arrives = std::chrono::steady_clock::now() >= parcel->due;
+      return arrives && (IsSmall() || parcel->data == nullptr);
     }
     bool IsSmall() const { return parcel->bytes <= ThreadPost::kSmall; }
     std::shared_ptr<ThreadPost> post;
@@ -168,9 +177,11 @@ class ThreadTransport final : public Transport {
 // null: nothing. A rank that throws gives up, as the program does.
 inline std::vector<std::exception_ptr> TryOnRanks(
     int ranks, const std::function<void(World&)>& body,
-    std::function<void(int rank, int tag, std::size_t bytes)> on_send = {}) {
+    std::function<void(int rank, int tag, std::size_t bytes)> on_send = {},
+    std::function<std::chrono::milliseconds(int tag)> delay = {}) {
   const auto post = std::make_shared<ThreadPost>();
   post->on_send = std::move(on_send);
+  post->delay = std::move(delay);
   std::vector<std::exception_ptr> thrown(static_cast<std::size_t>(ranks));
   std::vector<std::thread> threads;
   for (int rank = 0; rank < ranks; ++rank) {
@@ -194,8 +205,10 @@ inline std::vector<std::exception_ptr> TryOnRanks(
 
 // The same; throws what the first of the ranks threw.
 inline void OnRanks(int ranks, const std::function<void(World&)>& body,
-                    std::function<void(int rank, int tag, std::size_t bytes)> on_send = {}) {
-  for (const std::exception_ptr& error : TryOnRanks(ranks, body, std::move(on_send))) {
+                    std::function<void(int rank, int tag, std::size_t bytes)> on_send = {},
+                    std::function<std::chrono::milliseconds(int tag)> delay = {}) {
+  for (const std::exception_ptr& error :
+       TryOnRanks(ranks, body, std::move(on_send), std::move(delay))) {
     if (error) std::rethrow_exception(error);
   }
 }

@@ -243,7 +243,8 @@ void LongformerAttention::GatherQueries(Context& context, const LongformerCall& 
   const LongformerTexts& texts = call.texts;
   Arena::Frame frame(context.arena(), Arena::Bytes<T>(t.qg.size()));
   const View<T, 2> arrived(frame.Take<T>(t.qg.size()), t.qg.extent);
-  HeadsExchange(*call.group, texts.borders, Columns(1)).GatherHeads<T>(context, own, arrived);
+  HeadsExchange(*call.group, texts.borders, Columns(1), {}, ExchangeKind::kGlobals)
+      .GatherHeads<T>(context, own, arrived);
   const auto bytes = static_cast<std::size_t>(t.qg.extent[1]) * sizeof(T);
   ForEachRow(context, t.qg.extent[0], [&](idx_t i) {
     std::memcpy(&t.qg(texts.by_rank[static_cast<std::size_t>(i)], 0), &arrived(i, 0), bytes);
@@ -256,7 +257,7 @@ void LongformerAttention::ReturnQueries(Context& context, const LongformerCall& 
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(dqg.size()));
   const View<float, 2> leaving(frame.Take<float>(dqg.size()), dqg.extent);
   GatherRows<float>(context, call.texts.by_rank, dqg, leaving);
-  HeadsExchange(*call.group, call.texts.borders, Columns(1))
+  HeadsExchange(*call.group, call.texts.borders, Columns(1), {}, ExchangeKind::kGlobals)
       .ReturnHeads<float>(context, leaving, downed);
 }
 

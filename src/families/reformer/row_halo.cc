@@ -178,8 +178,8 @@ void RowHalo::Forward(Context& context, const MechanismCall& call,
                       const AttentionTensorsOf<T>& rooms) const {
   // Keys and values stand side by side behind the queries.
   const std::vector<SeenRows> seen = Seen();
-  HaloExchange<T> exchange(context, *ranks_, seen, rooms.projected, rooms.projected, rooms.width(),
-                           2 * rooms.width());
+  HaloExchange<T> exchange(context, *ranks_, ExchangeKind::kHalos, seen, rooms.projected,
+                           rooms.projected, rooms.width(), 2 * rooms.width());
   exchange.Send(InnerFlop(kForwardFlop, rooms.width()));
   const Slabs<T> slabs(context, *this, call, rooms);
   const Chunks inner = Inner();
@@ -192,8 +192,8 @@ template <class T>
 void RowHalo::Backward(Context& context, const MechanismCall& call,
                        const AttentionTensorsOf<T>& rooms, const View<float, 2>& dprojected) const {
   const std::vector<SeenRows> seen = Seen();
-  HaloExchange<float> exchange(context, *ranks_, seen, dprojected, dprojected, rooms.width(),
-                               2 * rooms.width());
+  HaloExchange<float> exchange(context, *ranks_, ExchangeKind::kHalos, seen, dprojected, dprojected,
+                               rooms.width(), 2 * rooms.width());
   const Slabs<T> slabs(context, *this, call, rooms);
   EachBorder([&](const Chunks& chunks) { slabs.Backward(chunks, dprojected); });
   exchange.Return(InnerFlop(kBackwardFlop, rooms.width()));

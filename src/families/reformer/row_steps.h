@@ -100,7 +100,8 @@ class RowSteps {
       of_heads.push_back(IsOwn(r) ? RowGroup::Piece{}
                                   : piece_of(all.Rows(tokens.begin, tokens.size())));
     }
-    return to_heads ? ranks_->Exchange(of_slab, of_heads) : ranks_->Exchange(of_heads, of_slab);
+    return to_heads ? ranks_->Exchange(ExchangeKind::kHeads, of_slab, of_heads)
+                    : ranks_->Exchange(ExchangeKind::kHeads, of_heads, of_slab);
   }
 
   RowGroup* ranks_;
