@@ -78,11 +78,19 @@ nlohmann::ordered_json ToJson(const PlanOptions& o, const Plan& plan, const Plan
   const StepMemory& m = row.needs.memory;
   nlohmann::ordered_json j = {{"attention", row.name}, {"tokens", row.needs.tokens}};
   j["positions_suffice"] = row.needs.tokens <= plan.positions;
-  j["bytes"] = {
-      {"program", plan.program}, {"weights", m.weights}, {"gradients", m.gradients},
-      {"moments", m.moments},    {"text", m.text},       {"streams", m.streams},
-      {"buckets", m.buckets},    {"copies", m.copies},   {"activations", m.activations},
-      {"scratch", m.scratch},    {"sums", m.sums},       {"total", plan.program + m.total()}};
+  j["bytes"] = {{"program", plan.program},
+                {"mpi", plan.mpi},
+                {"weights", m.weights},
+                {"gradients", m.gradients},
+                {"moments", m.moments},
+                {"text", m.text},
+                {"streams", m.streams},
+                {"buckets", m.buckets},
+                {"copies", m.copies},
+                {"activations", m.activations},
+                {"scratch", m.scratch},
+                {"sums", m.sums},
+                {"total", plan.program + plan.mpi + m.total()}};
   if (row.needs.row_bytes > 0) {
     j["sent_bytes"] = row.needs.row_bytes;
     j["sent_beside_bytes"] = row.needs.row_bytes_beside;
@@ -161,12 +169,12 @@ std::string UpdateText(const PlanOptions& o, const PlannedUpdate& u) {
 
 std::string TableRow(const PlanOptions& o, const Plan& plan, const PlannedStep& row) {
   const StepMemory& m = row.needs.memory;
-  std::string line =
-      fmt::format("{:<9} {:>10} {:>9.0f}  = {:>8.0f} + {:>8.0f} + {:>8.0f} {:>11.0f} {:>10}\n",
-                  row.name, row.needs.tokens, Megabytes(plan.program + m.total()),
-                  Megabytes(m.weights + m.gradients + m.moments + m.copies + m.sums),
-                  Megabytes(m.streams + m.buckets + m.text), Megabytes(plan.program + m.scratch),
-                  row.needs.gflop, TimeText(row.seconds));
+  std::string line = fmt::format(
+      "{:<9} {:>10} {:>9.0f}  = {:>8.0f} + {:>8.0f} + {:>8.0f} {:>11.0f} {:>10}\n", row.name,
+      row.needs.tokens, Megabytes(plan.program + plan.mpi + m.total()),
+      Megabytes(m.weights + m.gradients + m.moments + m.copies + m.sums),
+      Megabytes(m.streams + m.buckets + m.text), Megabytes(plan.program + plan.mpi + m.scratch),
+      row.needs.gflop, TimeText(row.seconds));
   line += UpdateText(o, row.update);
   return row.refused.empty() ? line : line + fmt::format("          beyond: {}\n", row.refused);
 }
@@ -201,8 +209,9 @@ std::string TableNotes(const PlanCommand& c, const Plan& plan) {
   }
   std::string text = fmt::format(
       "weights: with gradients, their sums and the state of {}. streams: with their gradients,\n"
-      "tokens and buckets. scratch: the most that is in use at once, and the program. time: {}.\n",
-      c.optimizer,
+      "tokens and buckets. scratch: the most that is in use at once, and the program{}. time: "
+      "{}.\n",
+      c.optimizer, plan.mpi > 0 ? " with MPI" : "",
       timed ? "from short steps of one and two layers of each kind"
             : fmt::format("an estimate, {} of this machine's peak of {:.0f} GFLOP/s",
                           kAssumedFraction, plan.peak_gflops));

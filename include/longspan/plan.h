@@ -96,6 +96,7 @@ struct Plan {
   std::string more_positions;    // what a longer row needs in the config
   std::size_t memory = 0;        // bytes for which the longest text was sought; 0: none was
   std::size_t program = 0;       // bytes resident before there is a model: code, libraries, stacks
+  std::size_t mpi = 0;           // bytes that MPI takes in each of several ranks
   double peak_gflops = 0.0;      // of this machine
   std::string head_class;        // the class that is counted; empty: the model's own
   bool headless = false;         // it is counted since the model has no head

@@ -20,6 +20,7 @@
 #include "train/rerank_task.h"
 #include "train/step_trial.h"
 #include "train/trained_parameters.h"
+#include "world/mpi_transport.h"
 #include "world/row_group.h"
 
 namespace longspan {
@@ -58,6 +59,7 @@ class Planner {
           o_.ranks, o_.ranks);
     // Before the rehearsals, whose code and tables no training touches.
     plan_.program = ProgramBytes(context_);
+    plan_.mpi = o_.ranks > 1 ? kMpiBytes : 0;
     Check(o_.link_bytes_per_s >= 0.0 && std::isfinite(o_.link_bytes_per_s), ErrorCode::kUsage,
           "plan: a link of {} bytes a second; need a rate above 0, or 0 for an unknown one",
           o_.link_bytes_per_s);
@@ -214,8 +216,9 @@ void Planner::FindBudget() {
   plan_.memory = o_.memory > 0 ? o_.memory : static_cast<std::size_t>(AvailableMemoryBytes());
   Check(plan_.memory > 0, ErrorCode::kUsage,
         "plan: the system does not say how much memory is available; give --memory");
-  Check(plan_.memory > plan_.program, ErrorCode::kLimit,
-        "plan: {} bytes of memory, the program alone takes {}", plan_.memory, plan_.program);
+  const std::size_t process = plan_.program + plan_.mpi;
+  Check(plan_.memory > process, ErrorCode::kLimit,
+        "plan: {} bytes of memory, the program alone takes {}", plan_.memory, process);
   // A model has the positions that it has; a config may still get others.
   if (!o_.model.empty() && !o_.any_length) longest_ = plan_.positions;
 }
@@ -290,7 +293,7 @@ void Planner::PredictUpdate(const StepSeconds& alone, const StepSeconds& beside,
 // Puts the longest step that fits the memory into the row, of at most longest_ tokens.
 void Planner::SearchLongest(const std::function<StepNeeds(idx_t)>& rehearse,
                             PlannedStep* step) const {
-  const std::size_t bytes = plan_.memory - plan_.program;
+  const std::size_t bytes = plan_.memory - plan_.program - plan_.mpi;
   std::string refused;  // why not even a row of all positions runs
   if (longest_ > 0) {
     try {

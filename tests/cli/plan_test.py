@@ -49,6 +49,9 @@ class Plan(Case):
         self.assertEqual(eight["total"], sum(eight.values()) - eight["total"])
         # Two micro-batches a rank keep one gradient; slices of buckets are on their way.
         self.assertLess(one["gradients"], ranks["sums"])
+        self.assertEqual((one["mpi"], eight["mpi"]), (0, 0))
+        self.assertGreater(ranks["mpi"], 5e6)
+        self.assertEqual(ranks["total"], sum(ranks.values()) - ranks["total"])
         self.assertGreater(step("--ranks", 4)["sums"], 0)
         self.fails(2, "plan", "-m", self.start, "--tokens", 64, "--accumulate", 2, "--ranks", 4,
                    says=["2 micro-batches", "4 ranks"])

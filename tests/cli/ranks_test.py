@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import unittest
 from pathlib import Path
@@ -128,6 +129,20 @@ class Ranks(Together):
         self.assertRegex(text, r"\nexchange +least waited, s +most waited, s +% of the step +most sent, MB\n"
                                r"gradients( +[0-9.]+){4}\nweights( +[0-9.]+){4}\ntogether( +[0-9.]+){4}\nall ")
         self.fails(2, *words, "--row-ranks", 2, says=["row-ranks: 2 does not divide the number of ranks, 1"])
+
+    def tool(self, name, *words):
+        """What a tool measures with the smallest models: whether it runs, not how fast."""
+        return subprocess.run([sys.executable, support.ROOT / "tools" / name, support.PROGRAM, *map(str, words)],
+                              capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
+
+    def test_plans_are_compared_with_updates_of_ranks(self):
+        result = self.tool("plan_check.py", "--ranks", 2, "--cases", 2, "--tiny", "--json")
+        self.assertIn(result.returncode, (0, 1), result.stderr)
+        row, = json.loads(result.stdout)
+        self.assertEqual((row["model"], row["ranks"], row["row_ranks"]), ("longformer tiny", 2, 2))
+        self.assertLess(abs(row["planned_bytes"] / row["bytes"] - 1.0), 0.25, row)
+        self.assertLess({"gradients", "weights"}, set(row["exchanged"]))
+        self.assertNotIn("seconds", row)
 
     def test_ranks_share_an_evaluation(self):
         model = self.word_model("judge", "ForSequenceClassification",
