@@ -144,6 +144,16 @@ class Ranks(Together):
         self.assertLess({"gradients", "weights"}, set(row["exchanged"]))
         self.assertNotIn("seconds", row)
 
+    def test_ranks_are_compared_with_processes_alone(self):
+        words = ["-n", 2, "--launcher", "mpirun --oversubscribe --bind-to none", "--turns", 1, "--least", 50]
+        bench = ["--", "--preset", "tiny", "--tokens", 128, "--steps", 1, "--accumulate", 4]
+        result = self.tool("ranks_speed.py", *words, "--json", *bench)
+        self.assertEqual(result.returncode, 1, result.stderr)  # as --least says
+        found = json.loads(result.stdout)
+        self.assertEqual((found["accumulate"], found["alone_accumulate"]), (4, 2))
+        self.assertAlmostEqual(found["efficiency"], found["alone_seconds"] / found["seconds"])
+        self.assertEqual(set(found["exchanged"]), {"gradients", "weights", "together"})
+
     def test_ranks_share_an_evaluation(self):
         model = self.word_model("judge", "ForSequenceClassification",
                                 ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"], num_labels=2)
