@@ -58,7 +58,7 @@ struct EvalOptionRow {
 
 constexpr EvalOptionRow kEvalOptions[] = {
     {"--held-out", kLm | kMlm, "language models and masked ones"},
-    {"--stride", kLm | kTags | kAnswers, "models that read long texts in windows"},
+    {"--stride", kLm | kClasses | kTags | kAnswers, "models that read long texts in windows"},
     {"--no-lm-bias", kLm | kMlm, "language models"},
     {"--strict", kLm, "language models of bytes"},
     {"--documents", kMlm, "masked language models"},
@@ -158,7 +158,8 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
       ->required();
   command
       ->add_option("--tokens", c->options.tokens,
-                   "Longest row in tokens; 0 takes all positions of the model (512 of a Reformer)")
+                   "Longest row in tokens; 0 takes what the model's files say, else all positions "
+                   "(512 of a Reformer language model)")
       ->capture_default_str();
   command->add_option("--task", c->task, "What is measured: embed, rerank, or what the head does")
       ->check(CLI::IsMember({"auto", "embed", "rerank"}))
@@ -172,7 +173,7 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   AddColumnsOfAnyRows(command, &c->pairs, &c->list_columns);
   BeginGroup(command, heading::kRows);
   command->add_option("--overflow", c->overflow,
-                      "Longer texts: error, truncate or window (default: as in training)");
+                      "Longer texts: window, truncate or error (default: by the task)");
   command->add_option("--max-answer", c->longest_answer, "Longest answer to a question in tokens")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();

@@ -12,7 +12,8 @@ namespace longspan::cli {
 
 std::string JudgeClassifier(Context& context, const EvalCommand& c) {
   auto o = HeadEvalOptionsOf<ClassifierEvalOptions>(c);
-  o.task.overflow = OverflowOf(c.overflow.empty() ? "error" : c.overflow);
+  o.task.overflow = ParseOverflow(c.overflow).value_or(text::Overflow::kWindow);
+  o.task.stride = c.options.stride;
   auto file = PredictionsFile::Begin(c.predictions, c.data, c.model);
   Predictions predictions;
   const ClassifierEval result =

@@ -170,6 +170,9 @@ ordered_json ClassifierJson(const ClassifierEval& e, const Predictions& all) {
   j["rows"] = e.rows;
   j["tokens"] = e.tokens;
   j["cut"] = e.cut;
+  j["in_windows"] = e.in_windows;
+  j["windows"] = e.windows;
+  j["longest"] = e.longest;
   j["loss"] = e.loss;
   if (e.problem == ProblemType::kRegression) {
     j["mse"] = e.mse;
@@ -274,9 +277,10 @@ std::string MaskedLmReport(const MaskedLmEval& e, bool json) {
 
 std::string ClassifierReport(const ClassifierEval& e, const Predictions& all, bool json) {
   if (json) return DumpJson(ClassifierJson(e, all));
-  const std::string texts =
-      fmt::format("{} of at most {} tokens{}\n", Counted(e.rows, "text"), e.tokens,
-                  e.cut > 0 ? fmt::format(", {} of them cut", e.cut) : std::string());
+  const std::string texts = fmt::format(
+      "{} of at most {} tokens{}{}\n", Counted(e.rows, "text"), e.tokens,
+      e.cut > 0 ? fmt::format(", {} of them cut", e.cut) : std::string(),
+      e.in_windows > 0 ? fmt::format(", {} of them in windows", e.in_windows) : std::string());
   if (e.problem == ProblemType::kRegression) {
     return texts +
            fmt::format("mean squared error {:.4f}, correlation {} (Pearson), {} (Spearman)\n",

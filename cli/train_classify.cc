@@ -25,11 +25,8 @@ void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action)
                  c.get());
   BeginGroup(command, heading::kTexts);
   AddLabelOptions(command, &c->options.data.read, false);
-  AddOverflowOption(command, &c->overflow);
-  command
-      ->add_option("--problem", c->problem,
-                   "Kind of labels: single, multi (sets), regression; auto takes multi where "
-                   "labels are lists")
+  AddWindowOptions(command, &c->overflow, &c->task.stride);
+  command->add_option("--problem", c->problem, "Labels: single, multi (sets), regression or auto")
       ->capture_default_str();
   BeginGroup(command, heading::kLearning);
   auto* epochs = AddEpochsOption(command, &c->task.epochs);
@@ -40,14 +37,19 @@ void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action)
       ->capture_default_str();
   const CLI::Option* steps = AddRowTraining(command, epochs, "the first token", c.get());
   command->footer(kTrainNotes +
-                  "Examples:\n  longspan train classify -m long --train train.csv --eval test.csv "
-                  "-o judge --epochs 1");
+                  "With --overflow window each window of a text is a row with the text's label. A\n"
+                  "held-out text gets the mean of its windows' scores, as classify answers it.\n"
+                  "Examples:\n"
+                  "  longspan train classify -m long --train train.csv --eval test.csv -o judge "
+                  "--epochs 1\n"
+                  "  longspan train classify -m long --train train.csv -o parts --tokens 64 "
+                  "--overflow window");
   TrainOnRows<ClassifyTraining>(
       command, c, steps, globals, action,
       [](ClassifyTraining& own) {
         own.task.problem = ParseProblem(own.problem);
         own.task.weights = ClassWeights::Parse(own.class_weights);
-        own.task.overflow = OverflowOf(own.overflow);
+        own.task.overflow = ParseOverflow(own.overflow).value_or(text::Overflow::kError);
       },
       TrainClassifier, "longspan eval -m {} TEST.csv{}");
 }

@@ -251,9 +251,7 @@ text::Overflow OverflowOf(const std::string& name) {
 namespace {
 
 void AddWindowedOverflow(CLI::App* command, std::string* overflow) {
-  command
-      ->add_option("--overflow", *overflow,
-                   "What is done with a text longer than --tokens: window, truncate or error")
+  command->add_option("--overflow", *overflow, "Texts above --tokens: window, truncate or error")
       ->capture_default_str();
 }
 

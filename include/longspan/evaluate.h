@@ -82,9 +82,14 @@ MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& optio
 // What a classifier makes of labelled texts.
 struct ClassifierEval {
   ProblemType problem = ProblemType::kSingleLabel;  // of the texts; never kInferred
-  idx_t rows = 0, tokens = 0;                       // of the file; without padding
-  idx_t cut = 0;                                    // rows that lost tokens
-  double loss = 0.0;         // nats a text, or the mean squared error of numbers
+  idx_t rows = 0, tokens = 0;                       // texts of the file; tokens of a row at most
+  idx_t cut = 0;                                    // texts that lost tokens
+  idx_t in_windows = 0;                             // texts that were read in several windows
+  idx_t windows = 0;  // rows that the model read: those of texts in one row too
+  idx_t longest = 0;  // tokens of the longest text, before anything is cut
+  // Nats a text, or the mean squared error of numbers. Of a text in several windows it is that of
+  // the mean of their scores.
+  double loss = 0.0;
   double accuracy = 0.0;     // of sets: over all pairs of a row and a label
   double exact_match = 0.0;  // of sets
   double macro_f1 = 0.0, micro_f1 = 0.0, weighted_f1 = 0.0;  // the averages' F1
@@ -101,13 +106,15 @@ struct ClassifierEval {
   std::vector<std::string> notes;  // lines for people about rows that were left out
 };
 
-// What is evaluated: a model's folder and labelled texts.
+// What is evaluated: a model's folder and labelled texts. Its defaults are those of Classify.
 struct ClassifierEvalOptions {
   std::filesystem::path model, file;  // file: texts with labels
-  idx_t tokens = 0;                   // the longest row; 0: all that the model has positions for
-  ClassifyOptions task;               // how texts become rows
-  ReformerOptions reformer;           // of a Reformer
-  DataOptions data;                   // how the file is read
+  // The longest row; 0: what the tokenizer's files say, at most all that the model has positions
+  // for.
+  idx_t tokens = 0;
+  ClassifyOptions task = {.overflow = text::Overflow::kWindow};  // how texts become rows
+  ReformerOptions reformer;                                      // of a Reformer
+  DataOptions data;                                              // how the file is read
 };
 
 // What a classifier makes of one text. Labels are places in Predictions::labels.
@@ -127,8 +134,10 @@ struct Predictions {
   std::vector<Prediction> rows;     // in the file's order
 };
 
-// Evaluates a classifier on texts with labels; `predictions`, if given, receives each one. kFormat
-// for labels that the model does not have.
+// Evaluates a classifier on texts with labels; `predictions`, if given, receives each one. Scores
+// are those of Classify with the same options, bit for bit where the rows run in the same batches,
+// as those of a file of up to 8192 tokens do, else but for rounding. kFormat for labels that the
+// model does not have.
 ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& options,
                                   Predictions* predictions = nullptr);
 

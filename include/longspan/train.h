@@ -332,13 +332,16 @@ struct ClassifyOptions {
   // JSON list, else one class.
   ProblemType problem = ProblemType::kInferred;
   double epochs = 3.0;  // over the training rows; 0: options.steps counts
-  // What happens to a text with more tokens than a row: kError or kTruncate.
+  // What happens to a text with more tokens than a row: kError, kTruncate or kWindow. kWindow reads
+  // it in several rows. A training learns from each of them with the label of the text, as from a
+  // row of its own; an evaluation takes the mean of their scores, as Classify does.
   text::Overflow overflow = text::Overflow::kError;
-  GlobalRule global;  // head: the first token
+  idx_t stride = 0;        // tokens that neighbouring windows share
+  GlobalRule global = {};  // head: the first token
   // Of one class of several: weights of the classes, and the share of each target that is spread
   // over all classes, [0, 1), as PyTorch's cross_entropy has them; the mean is by the weights.
   // Evaluations use neither. kUsage for sets of labels and for numbers.
-  ClassWeights weights;
+  ClassWeights weights = {};
   double label_smoothing = 0.0;
 };
 // "auto", "single", "multi" or "regression"; kUsage otherwise.

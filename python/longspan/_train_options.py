@@ -37,10 +37,12 @@ class ReadOptions(TypedDict, total=False):
 class TaskOptions(ReadOptions, total=False):
     """How texts become what a task learns, or is measured by: the same in both.
 
-    overflow: what becomes of texts that are longer than a row: "error" (the default of "classify"
-        and "multiple-choice"), "truncate" (of "rerank"), or "window" (of "token-classify", "qa" and
-        "embed", which can read several rows). stride: tokens that neighbouring windows share,
-        "token-classify", "qa". global_tokens: see RowOptions.
+    overflow: what becomes of texts that are longer than a row: "error" (the default of
+        "multiple-choice" and of trainings of "classify"), "truncate" (of "rerank"), or "window" (of
+        "token-classify", "qa", "embed" and evaluations of "classify", which can read several
+        rows). A training of "classify" learns from each window with the label of its text, and an
+        evaluation takes the mean of their scores. stride: tokens that neighbouring windows share,
+        "classify", "token-classify", "qa". global_tokens: see RowOptions.
     problem: "single", "multi", "regression" or "auto", "classify".
     word_field, tag_field, span_field: of "token-classify": lists of words and of their tags, or
         the "spans" of a text. word_column, tag_column: of CoNLL's columns, from 1; 0 is the last.
@@ -198,7 +200,8 @@ _ROWS = {"overflow", "global_tokens"}
 _OF_TASK: dict[str, set[str]] = {
     "lm": {"text_field", "strict"},
     "mlm": {"text_field", "documents", "packed", "mask_share", "global_tokens"},
-    "classify": _ROWS | {"text_field", "label_field", "pair_field", "label_separator", "problem"},
+    "classify": _ROWS
+    | {"text_field", "label_field", "pair_field", "label_separator", "problem", "stride"},
     "token-classify": _ROWS
     | {"text_field", "word_field", "tag_field", "span_field", "word_column", "tag_column"}
     | {"label_names", "stride"},

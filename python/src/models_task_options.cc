@@ -51,6 +51,7 @@ void ReadTask(Options& options, MaskedLmOptions& task) {
 void ReadTask(Options& options, ClassifyOptions& task) {
   options.ReadName("problem", task.problem,
                    [](const std::string& name) { return ParseProblem(name); });
+  options.Read("stride", task.stride);
   ReadRows(options, task);
 }
 

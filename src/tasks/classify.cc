@@ -5,10 +5,7 @@
 namespace longspan {
 
 ScoreKind ScoresOf(const ModelInfo& info) {
-  if (info.problem == ProblemType::kMultiLabel) return ScoreKind::kLabels;
-  const bool number = info.problem == ProblemType::kRegression ||
-                      (info.problem == ProblemType::kInferred && info.labels.size() == 1);
-  return number ? ScoreKind::kValues : ScoreKind::kClasses;
+  return ScoresOf(info.problem, std::ssize(info.labels));
 }
 
 std::string_view ScoreKindName(ScoreKind kind) {
@@ -35,10 +32,7 @@ std::vector<std::vector<double>> RowScores(Context& context, const TaskModel& mo
     const Tensor logits = LogitsOf(context, model, batch);
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
       const std::span<const float> row(logits.data<float>() + b * labels, labels);
-      std::vector<double>& out = scores[static_cast<std::size_t>(batch.rows[b])];
-      if (kind == ScoreKind::kClasses) out = Softmax(row);
-      if (kind == ScoreKind::kLabels) out = Sigmoid(row);
-      if (kind == ScoreKind::kValues) out.assign(row.begin(), row.end());
+      scores[static_cast<std::size_t>(batch.rows[b])] = ScoresOfLogits(kind, row);
     }
   });
   return scores;
@@ -55,20 +49,20 @@ std::vector<ClassifiedText> Classify(Context& context, const TaskModel& model,
                                      const TaskRows& rows) {
   RequireHead(model, HeadKind::kSequence);
   CheckRows(rows);
-  const auto labels = model.info().labels.size();
   std::vector<std::vector<double>> scores = RowScores(context, model, rows.rows);
   std::vector<ClassifiedText> result(static_cast<std::size_t>(rows.texts()));
   for (idx_t text = 0; text < rows.texts(); ++text) {
+    const std::span<const text::Encoding> windows = rows.of(text);
+    const auto own =
+        std::span(scores).subspan(static_cast<std::size_t>(rows.begin(text)), windows.size());
+    std::vector<idx_t> tokens;
+    for (const text::Encoding& window : windows) tokens.push_back(window.size());
     ClassifiedText& whole = result[static_cast<std::size_t>(text)];
-    whole.scores.assign(labels, 0.0);
-    const auto tokens = static_cast<double>(rows.tokens(text));
-    for (idx_t row = rows.begin(text); row < rows.begin(text + 1); ++row) {
-      const auto r = static_cast<std::size_t>(row);
-      const double weight = static_cast<double>(rows.rows[r].size()) / tokens;
-      for (std::size_t label = 0; label < labels; ++label) {
-        whole.scores[label] += weight * scores[r][label];
-      }
-      whole.windows.push_back({CharsOf(rows.rows[r]), rows.rows[r].size(), std::move(scores[r])});
+    // A caller may have texts without a row.
+    whole.scores = own.empty() ? std::vector<double>(model.info().labels.size(), 0.0)
+                               : MeanOfWindows(own, SharesOfWindows(tokens));
+    for (std::size_t w = 0; w < windows.size(); ++w) {
+      whole.windows.push_back({CharsOf(windows[w]), tokens[w], std::move(own[w])});
     }
   }
   return result;

@@ -39,6 +39,43 @@ std::vector<double> Sigmoid(std::span<const float> logits) {
   return scores;
 }
 
+ScoreKind ScoresOf(ProblemType problem, idx_t labels) {
+  if (problem == ProblemType::kMultiLabel) return ScoreKind::kLabels;
+  const bool number =
+      problem == ProblemType::kRegression || (problem == ProblemType::kInferred && labels == 1);
+  return number ? ScoreKind::kValues : ScoreKind::kClasses;
+}
+
+std::vector<double> ScoresOfLogits(ScoreKind kind, std::span<const float> logits) {
+  switch (kind) {
+    case ScoreKind::kClasses:
+      return Softmax(logits);
+    case ScoreKind::kLabels:
+      return Sigmoid(logits);
+    case ScoreKind::kValues:
+      break;
+  }
+  return {logits.begin(), logits.end()};
+}
+
+std::vector<double> SharesOfWindows(std::span<const idx_t> tokens) {
+  const auto all = static_cast<double>(std::accumulate(tokens.begin(), tokens.end(), idx_t{0}));
+  std::vector<double> shares;
+  for (const idx_t own : tokens) shares.push_back(static_cast<double>(own) / all);
+  return shares;
+}
+
+std::vector<double> MeanOfWindows(std::span<const std::vector<double>> windows,
+                                  std::span<const double> shares) {
+  std::vector<double> mean(windows.front().size(), 0.0);
+  for (std::size_t w = 0; w < windows.size(); ++w) {
+    for (std::size_t label = 0; label < mean.size(); ++label) {
+      mean[label] += shares[w] * windows[w][label];
+    }
+  }
+  return mean;
+}
+
 std::vector<idx_t> Largest(std::span<const double> scores, idx_t most) {
   std::vector<idx_t> order(scores.size());
   std::iota(order.begin(), order.end(), idx_t{0});

@@ -49,6 +49,11 @@ std::vector<TokenRange> OwnTokens(std::span<const text::Encoding> windows, int s
   return own;
 }
 
+idx_t DefaultRowTokens(const text::Tokenizer& tokenizer, idx_t positions) {
+  const auto told = tokenizer.longest();
+  return told ? std::clamp<idx_t>(*told, 1, positions) : positions;
+}
+
 // ---- the model ----------------------------------------------------------------------------------
 
 struct TaskModel::Inside {
@@ -73,12 +78,8 @@ TaskModel::TaskModel(Model model, TaskOptions options) {
   Check(o.stride.value_or(0) >= 0, ErrorCode::kUsage, "stride: {} is below 0",
         o.stride.value_or(0));
   Check(o.batch_tokens >= 1, ErrorCode::kUsage, "batch-tokens: {} is below 1", o.batch_tokens);
-  if (o.max_length > 0) {
-    inside.longest = o.max_length;
-  } else if (const auto told = tokenizer.longest()) {
-    // Who asks for a length knows better than the files.
-    inside.longest = std::clamp<idx_t>(*told, 1, inside.longest);
-  }
+  // Who asks for a length knows better than the files.
+  inside.longest = o.max_length > 0 ? o.max_length : DefaultRowTokens(tokenizer, inside.longest);
   inside_ = std::make_shared<const Inside>(std::move(inside));
 }
 

@@ -32,6 +32,10 @@ struct RowRule {
 std::vector<text::Encoding> EncodeRows(const text::Tokenizer& tokenizer, const TaskText& text,
                                        const RowRule& rule, const std::string& name);
 
+// Tokens of a row where nobody says how many: as many as the tokenizer's files say, at most
+// `positions`, those of the model.
+idx_t DefaultRowTokens(const text::Tokenizer& tokenizer, idx_t positions);
+
 // Rows that ran through the encoder together.
 struct TaskBatch {
   const BatchView& batch;

@@ -11,6 +11,8 @@
 #include "longspan/counted.h"
 #include "longspan/files.h"
 #include "parallel/parallel_for.h"
+#include "tasks/scores.h"
+#include "tasks/task_model.h"
 #include "train/class_weights.h"
 #include "train/classify_task.h"
 #include "train/row_training.h"
@@ -95,17 +97,38 @@ void AddLabel(const LabelledText& row, const ClassifyTarget& target, const std::
   }
 }
 
-text::Encoding EncodeRow(const text::Tokenizer& tokenizer, const LabelledText& row, bool pair,
-                         idx_t most) {
-  text::EncodeOptions options;
-  options.max_length = most;
-  options.overflow = text::Overflow::kTruncate;
-  return std::move((pair ? tokenizer.EncodePair(row.text, row.pair, options)
-                         : tokenizer.Encode(row.text, options))
-                       .front());
+// The rows of one text.
+std::vector<text::Encoding> EncodeLabelled(const text::Tokenizer& tokenizer,
+                                           const LabelledText& row, const std::string& where,
+                                           const ClassifyLimits& limits) {
+  // What is too long is counted before it is refused.
+  const bool windows = limits.overflow == text::Overflow::kWindow;
+  const RowRule rule{limits.tokens, windows ? limits.overflow : text::Overflow::kTruncate,
+                     windows ? limits.stride : 0};
+  TaskText text{row.text, std::nullopt};
+  if (limits.pairs || !row.pair.empty()) text.pair = row.pair;
+  return EncodeRows(tokenizer, text, rule, where);
+}
+
+// The tokens of a text before anything is cut: windows move over the text, or over the second one.
+idx_t WholeLength(const std::vector<text::Encoding>& windows) {
+  const text::Encoding& last = windows.back();
+  return last.size() + std::max(last.first_token[0], last.first_token[1]) + last.dropped[0] +
+         last.dropped[1];
 }
 
 }  // namespace
+
+idx_t ClassifyRows::text_of(idx_t row) const {
+  return std::upper_bound(first.begin(), first.end(), row) - first.begin() - 1;
+}
+
+std::vector<double> ClassifyRows::SharesOf(idx_t text) const {
+  const auto t = static_cast<std::size_t>(text);
+  std::vector<idx_t> tokens;
+  for (idx_t row = first[t]; row < first[t + 1]; ++row) tokens.push_back(length(row));
+  return SharesOfWindows(tokens);
+}
 
 std::vector<idx_t> ClassifyRows::Counts(const ClassifyTarget& target) const {
   if (target.problem == ProblemType::kRegression) return {};
@@ -152,33 +175,48 @@ ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
                           const LabelledTexts& texts, const ClassifyTarget& target,
                           const TextModelInfo& info, const ClassifyLimits& limits) {
   CheckVocabulary(tokenizer.vocabulary(), info);
+  Check(limits.stride >= 0, ErrorCode::kUsage, "stride: {} is below 0", limits.stride);
   ClassifyRows rows(texts.rows.place());
   rows.fingerprint = texts.fingerprint;
   std::vector<idx_t> lengths;  // before anything is cut
   texts.rows.ForEachChunk([&](std::size_t, std::span<const LabelledText> some) {
-    std::vector<text::Encoding> encoded(some.size());
+    std::vector<std::vector<text::Encoding>> encoded(some.size());
     ParallelFor(context, std::ssize(some), [&](idx_t i, int) {
       const auto n = static_cast<std::size_t>(i);
-      encoded[n] =
-          EncodeRow(tokenizer, some[n], limits.pairs || !some[n].pair.empty(), limits.tokens);
+      encoded[n] = EncodeLabelled(tokenizer, some[n], WhereOf(texts, some[n]), limits);
     });
     for (std::size_t n = 0; n < some.size(); ++n) {
-      const text::Encoding& row = encoded[n];
       const std::string where = WhereOf(texts, some[n]);
-      lengths.push_back(row.size() + row.dropped[0] + row.dropped[1]);
-      Check(!row.ids.empty(), ErrorCode::kFormat, "{}: the text has no token", where);
-      const std::int32_t type = *std::max_element(row.type_ids.begin(), row.type_ids.end());
-      Check(type < info.token_types, ErrorCode::kFormat,
-            "{}: the tokenizer gives token type {}, the model has {}", where, type,
-            info.token_types);
-      rows.Add(row.ids, row.type_ids, where);
+      lengths.push_back(WholeLength(encoded[n]));
+      for (const text::Encoding& row : encoded[n]) {
+        Check(!row.ids.empty(), ErrorCode::kFormat, "{}: the text has no token", where);
+        rows.Add(row, info, where);
+      }
+      rows.first.push_back(rows.size());
+      rows.in_windows += encoded[n].size() > 1 ? 1 : 0;
+      rows.longest = std::max(rows.longest, lengths.back());
       AddLabel(some[n], target, where, &rows);
       rows.names.push_back(some[n].id);
     }
   });
-  rows.cut = CountTooLong(lengths, limits.tokens, limits.truncate, info,
-                          [&](std::size_t n) { return rows.where(static_cast<idx_t>(n)); });
+  const idx_t longer = CountTooLong(
+      lengths, limits.tokens, limits.overflow != text::Overflow::kError, info,
+      [&](std::size_t n) { return rows.where(rows.first[n]); },
+      !limits.pairs);  // a reranker reads whole pairs
+  if (limits.overflow == text::Overflow::kTruncate) rows.cut = longer;
   return rows;
+}
+
+std::string NoteOfLongTexts(const ClassifyRows& rows, idx_t tokens) {
+  if (rows.cut + rows.in_windows == 0) return {};
+  const std::string longest = fmt::format("the longest has {}", rows.longest);
+  if (rows.cut > 0) {
+    return fmt::format("{} of {} texts are cut to {} tokens; {}", rows.cut, rows.texts(), tokens,
+                       longest);
+  }
+  const idx_t windows = rows.size() - (rows.texts() - rows.in_windows);
+  return fmt::format("{} of {} texts have more than {} tokens and are read in {} windows; {}",
+                     rows.in_windows, rows.texts(), tokens, windows, longest);
 }
 
 }  // namespace longspan

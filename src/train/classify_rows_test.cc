@@ -89,7 +89,7 @@ TEST(TokenizeRows, LabelsBecomeIds) {
   TextModelInfo info = Classifier(kDefaults);
   info.vocab_size = 300;
   const auto ids = [&](const Names& labels, const ClassifyTarget& target) {
-    return TokenizeRows(context, *tokenizer, Texts(labels), target, info, {8, false, false}).labels;
+    return TokenizeRows(context, *tokenizer, Texts(labels), target, info, {.tokens = 8}).labels;
   };
   EXPECT_EQ(ids({"2", "0", "1.0", "LABEL_1"}, {kDefaults, ProblemType::kSingleLabel}),
             (std::vector<std::int32_t>{2, 0, 1, 1}));
@@ -122,7 +122,7 @@ TEST(TokenizeRows, ARowWithASecondTextIsAPair) {
   }
   const auto rows_of = [&](bool pairs) {
     return TokenizeRows(context, tokenizer, texts, {{"a"}, ProblemType::kSingleLabel}, info,
-                        {8, false, pairs});
+                        {.tokens = 8, .pairs = pairs});
   };
   const auto length = [&](const text::Encoding& row) { return row.size(); };
   const ClassifyRows rows = rows_of(false), all = rows_of(true);

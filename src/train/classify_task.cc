@@ -29,6 +29,11 @@ std::vector<float> AllLogits(Context& context, TextModel& model, const GlobalPol
   return logits;
 }
 
+// The place of the largest score, of equal ones the first: the class that classify names.
+std::size_t BestOf(std::span<const double> scores) {
+  return static_cast<std::size_t>(Largest(scores, 1).front());
+}
+
 // Fills what classes and sets have in common: truth and predicted (N, K).
 void ScoreLabels(const std::vector<std::string>& names, std::span<const std::uint8_t> truth,
                  std::span<const std::uint8_t> predicted, ClassifierEval* e) {
@@ -78,71 +83,151 @@ void ScoreAreas(std::span<const std::uint8_t> truth, std::span<const double> sco
   e->average_precision = metrics::MacroAveragePrecision(truth, scores, width);
 }
 
-void JudgeClasses(const std::vector<std::string>& names, const ClassifyRows& data,
-                  std::span<const float> logits, ClassifierEval* e) {
-  const auto labels = static_cast<idx_t>(names.size());
-  std::vector<std::uint8_t> truth(logits.size(), 0), predicted(logits.size(), 0);
+// Rows of a matrix (rows, labels) of logits.
+std::span<const float> LogitsOfRow(std::span<const float> logits, idx_t row, std::size_t labels) {
+  return logits.subspan(static_cast<std::size_t>(row) * labels, labels);
+}
+
+// The scores of all texts (texts, labels).
+std::vector<double> ScoresOfTexts(const ClassifyRows& data, std::span<const float> logits,
+                                  ScoreKind kind, std::size_t labels) {
   std::vector<double> scores;
+  scores.reserve(static_cast<std::size_t>(data.texts()) * labels);
+  for (idx_t text = 0; text < data.texts(); ++text) {
+    const auto t = static_cast<std::size_t>(text);
+    std::vector<std::vector<double>> windows;
+    for (idx_t row = data.first[t]; row < data.first[t + 1]; ++row) {
+      windows.push_back(ScoresOfLogits(kind, LogitsOfRow(logits, row, labels)));
+    }
+    const std::vector<double> mean = MeanOfWindows(windows, data.SharesOf(text));
+    scores.insert(scores.end(), mean.begin(), mean.end());
+  }
+  return scores;
+}
+
+// -log of the mean over the windows of a text of the probability that each gives to the truth,
+// exp(-loss). It is computed from the losses, because such a probability may be below all doubles.
+// Of one window its own loss, bit for bit.
+double LossOfWindows(std::span<const double> losses, std::span<const double> shares) {
+  const double least = *std::min_element(losses.begin(), losses.end());
+  if (!std::isfinite(least)) return least;
+  double mean = 0.0;
+  for (std::size_t w = 0; w < losses.size(); ++w) mean += shares[w] * std::exp(least - losses[w]);
+  return least - std::log(mean);
+}
+
+// loss_of_row(row): the loss of a row of the text.
+template <class LossOfRow>
+double LossOfText(const ClassifyRows& data, idx_t text, const LossOfRow& loss_of_row) {
+  const auto t = static_cast<std::size_t>(text);
+  std::vector<double> losses;
+  for (idx_t row = data.first[t]; row < data.first[t + 1]; ++row)
+    losses.push_back(loss_of_row(row));
+  return LossOfWindows(losses, data.SharesOf(text));
+}
+
+void JudgeClasses(const std::vector<std::string>& names, const ClassifyRows& data,
+                  const ClassifierScores& said, ClassifierEval* e) {
+  const std::size_t labels = names.size();
+  std::vector<std::uint8_t> truth(said.scores.size(), 0), predicted(said.scores.size(), 0);
   double sum = 0.0;
-  for (idx_t r = 0; r < e->rows; ++r) {
-    const LogitRow row{logits.data() + r * labels, labels, 1};
-    const std::vector<double> shares =
-        Softmax(logits.subspan(static_cast<std::size_t>(r * labels), names.size()));
-    scores.insert(scores.end(), shares.begin(), shares.end());
-    const std::int32_t label = data.labels[static_cast<std::size_t>(r)];
-    sum += SoftmaxLoss(row, label, 0.0f, nullptr);
-    truth[static_cast<std::size_t>(r * labels + label)] = 1;
-    predicted[static_cast<std::size_t>(r * labels + LargestLogit(row))] = 1;
+  for (idx_t text = 0; text < e->rows; ++text) {
+    const auto t = static_cast<std::size_t>(text);
+    const auto label = static_cast<std::size_t>(data.labels[t]);
+    sum += LossOfText(data, text, [&](idx_t row) {
+      const std::span<const float> own = LogitsOfRow(said.logits, row, labels);
+      return SoftmaxLoss({own.data(), std::ssize(own), 1}, data.labels[t], 0.0f, nullptr);
+    });
+    truth[t * labels + label] = 1;
+    predicted[t * labels + BestOf(std::span(said.scores).subspan(t * labels, labels))] = 1;
   }
   e->loss = sum / static_cast<double>(e->rows);
   ScoreLabels(names, truth, predicted, e);
   e->accuracy = e->exact_match;
   e->mcc = metrics::MatthewsCorrelation(e->classes);
-  ScoreAreas(truth, scores, e);
+  ScoreAreas(truth, said.scores, e);
+}
+
+// The loss of one label of a text: -value * log p - (1 - value) * log(1 - p), with p the mean of
+// its windows' probabilities.
+double LossOfLabel(const ClassifyRows& data, idx_t text, const ClassifierScores& said,
+                   std::size_t labels, std::size_t label, float value) {
+  const auto loss_of_row = [&](idx_t row, float target) {
+    const auto logit = LogitsOfRow(said.logits, row, labels).subspan(label, 1);
+    return BinaryLoss(logit, std::span(&target, 1), 0.0f, nullptr);
+  };
+  const auto loss_as = [&](float target) {
+    return LossOfText(data, text, [&](idx_t row) { return loss_of_row(row, target); });
+  };
+  const auto t = static_cast<std::size_t>(text);
+  if (data.first[t + 1] - data.first[t] == 1) return loss_of_row(data.first[t], value);
+  const auto share = static_cast<double>(value);
+  return (share > 0.0 ? share * loss_as(1.0f) : 0.0) +
+         (share < 1.0 ? (1.0 - share) * loss_as(0.0f) : 0.0);
 }
 
 void JudgeSets(const std::vector<std::string>& names, const ClassifyRows& data,
-               std::span<const float> logits, ClassifierEval* e) {
-  std::vector<std::uint8_t> truth(logits.size()), predicted(logits.size());
+               const ClassifierScores& said, ClassifierEval* e) {
+  const std::size_t labels = names.size();
+  std::vector<std::uint8_t> truth(said.scores.size()), predicted(said.scores.size());
   idx_t hits = 0;
-  for (std::size_t i = 0; i < logits.size(); ++i) {
+  double sum = 0.0;
+  for (std::size_t i = 0; i < said.scores.size(); ++i) {
     truth[i] = data.values[i] > 0.5f;
-    predicted[i] = logits[i] > 0.0f;
+    predicted[i] = said.scores[i] > 0.5;
     hits += truth[i] == predicted[i] ? 1 : 0;
+    sum +=
+        LossOfLabel(data, static_cast<idx_t>(i / labels), said, labels, i % labels, data.values[i]);
   }
-  const auto pairs = static_cast<double>(logits.size());
-  e->loss = BinaryLoss(logits, data.values, 0.0f, nullptr) / pairs;
+  const auto pairs = static_cast<double>(said.scores.size());
+  e->loss = sum / pairs;
   e->accuracy = static_cast<double>(hits) / pairs;
   ScoreLabels(names, truth, predicted, e);
-  ScoreAreas(truth, Sigmoid(logits), e);
+  ScoreAreas(truth, said.scores, e);
+}
+
+void JudgeNumbers(const ClassifyRows& data, const ClassifierScores& said, ClassifierEval* e) {
+  const std::vector<double> values(data.values.begin(), data.values.end());
+  double sum = 0.0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double difference = said.scores[i] - values[i];
+    sum += difference * difference;
+  }
+  e->loss = e->mse = sum / static_cast<double>(e->rows);
+  e->pearson = metrics::Pearson(said.scores, std::span<const double>(values));
+  e->spearman = metrics::Spearman(said.scores, std::span<const double>(values));
 }
 
 }  // namespace
 
 ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTarget& target,
                             const GlobalPolicy& global, const ClassifyRows& data,
-                            const EvalHooks& hooks, std::vector<float>* kept) {
-  std::vector<float> logits = AllLogits(context, model, global, data, hooks);
+                            const EvalHooks& hooks, ClassifierScores* kept) {
+  const std::size_t labels = target.labels.size();
+  ClassifierScores said;
+  said.logits = AllLogits(context, model, global, data, hooks);
+  said.scores =
+      ScoresOfTexts(data, said.logits, ScoresOf(target.problem, std::ssize(target.labels)), labels);
   ClassifierEval e;
   e.problem = target.problem;
-  e.rows = data.size();
+  e.rows = data.texts();
   e.cut = data.cut;
+  e.in_windows = data.in_windows;
+  e.windows = data.size();
+  e.longest = data.longest;
   switch (target.problem) {
     case ProblemType::kRegression:
-      e.loss = e.mse =
-          SquaredLoss(logits, data.values, 0.0f, nullptr) / static_cast<double>(e.rows);
-      e.pearson = metrics::Pearson(logits, std::span<const float>(data.values));
-      e.spearman = metrics::Spearman(logits, std::span<const float>(data.values));
+      JudgeNumbers(data, said, &e);
       break;
     case ProblemType::kMultiLabel:
-      JudgeSets(target.labels, data, logits, &e);
+      JudgeSets(target.labels, data, said, &e);
       break;
     case ProblemType::kInferred:
     case ProblemType::kSingleLabel:
-      JudgeClasses(target.labels, data, logits, &e);
+      JudgeClasses(target.labels, data, said, &e);
       break;
   }
-  if (kept != nullptr) *kept = std::move(logits);
+  if (kept != nullptr) *kept = std::move(said);
   return e;
 }
 
@@ -176,29 +261,25 @@ std::vector<std::string> MetricNames(ProblemType problem) {
 }
 
 std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const ClassifyRows& data,
-                                      std::span<const float> logits) {
-  const bool sets = target.problem == ProblemType::kMultiLabel;
-  const auto labels = static_cast<idx_t>(target.labels.size());
+                                      std::span<const double> scores) {
+  const std::size_t labels = target.labels.size();
   std::vector<Prediction> predictions;
-  for (idx_t r = 0; r < data.size(); ++r) {
-    const auto n = static_cast<std::size_t>(r);
-    const auto row = logits.subspan(static_cast<std::size_t>(r * labels), target.labels.size());
+  for (std::size_t n = 0; n < static_cast<std::size_t>(data.texts()); ++n) {
+    const std::span<const double> own = scores.subspan(n * labels, labels);
     Prediction p;
-    p.input = data.where(r);
+    p.input = data.where(data.first[n]);
     p.id = data.names[n];
+    p.scores.assign(own.begin(), own.end());
     if (target.problem == ProblemType::kRegression) {
       p.gold_value = static_cast<double>(data.values[n]);
-      p.scores.assign(row.begin(), row.end());
-    } else if (sets) {
-      p.scores = Sigmoid(row);
-      for (idx_t k = 0; k < labels; ++k) {
-        if (data.values[static_cast<std::size_t>(r * labels + k)] > 0.5f) p.gold.push_back(k);
-        if (row[static_cast<std::size_t>(k)] > 0.0f) p.predicted.push_back(k);
+    } else if (target.problem == ProblemType::kMultiLabel) {
+      for (std::size_t k = 0; k < labels; ++k) {
+        if (data.values[n * labels + k] > 0.5f) p.gold.push_back(static_cast<idx_t>(k));
+        if (own[k] > 0.5) p.predicted.push_back(static_cast<idx_t>(k));
       }
     } else {
-      p.scores = Softmax(row);
       p.gold = {data.labels[n]};
-      p.predicted = {LargestLogit({row.data(), labels, 1})};
+      p.predicted = {static_cast<idx_t>(BestOf(own))};
     }
     predictions.push_back(std::move(p));
   }
@@ -206,6 +287,20 @@ std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const Classi
 }
 
 // ---- the task -----------------------------------------------------------------------------------
+
+namespace {
+
+// The label of each row: that of its text. None for sets and numbers.
+std::vector<std::int32_t> LabelsOfRows(const ClassifyRows& rows) {
+  std::vector<std::int32_t> labels;
+  for (std::size_t text = 0; text < rows.labels.size(); ++text) {
+    const idx_t count = rows.first[text + 1] - rows.first[text];
+    labels.insert(labels.end(), static_cast<std::size_t>(count), rows.labels[text]);
+  }
+  return labels;
+}
+
+}  // namespace
 
 ClassifyTask::ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
                            const text::Tokenizer& tokenizer, const TextModelInfo& info,
@@ -216,8 +311,9 @@ ClassifyTask::ClassifyTask(const TrainOptions& options, const ClassifyOptions& t
       target_(std::move(target)),
       train_(std::move(train)),
       held_out_(std::move(held_out)),
+      labels_(LabelsOfRows(train_)),
       weights_(ResolveClassWeights(task.weights, target_.labels,
-                                   CountsOf(train_.labels, target_.labels.size()))) {}
+                                   CountsOf(labels_, target_.labels.size()))) {}
 
 std::string ClassifyTask::DataFingerprint() const {
   return train_.fingerprint + " " + held_out_.fingerprint +
@@ -234,17 +330,21 @@ nlohmann::json ClassifyTask::DecidingOptions() const {
   // Left out where there are none: runs from before there was a choice go on.
   if (!weights_.empty()) deciding["class_weights"] = weights_;
   if (task_.label_smoothing > 0.0) deciding["label_smoothing"] = task_.label_smoothing;
+  if (task_.overflow == text::Overflow::kWindow) {
+    deciding["overflow"] = "window";
+    deciding["stride"] = task_.stride;
+  }
   return WithSharedOptions(std::move(deciding), task_.epochs);
 }
 
 // Of sets and numbers every value counts.
 idx_t ClassifyTask::Counted(idx_t /*row*/) const {
-  return train_.labels.empty() ? static_cast<idx_t>(target_.labels.size()) : 1;
+  return labels_.empty() ? static_cast<idx_t>(target_.labels.size()) : 1;
 }
 
 double ClassifyTask::Weight(idx_t row) const {
   if (weights_.empty()) return 0.0;
-  const std::int32_t label = train_.labels[static_cast<std::size_t>(row)];
+  const std::int32_t label = labels_[static_cast<std::size_t>(row)];
   return static_cast<double>(weights_[static_cast<std::size_t>(label)]);
 }
 
@@ -252,10 +352,10 @@ Batch ClassifyTask::Gather(std::span<const idx_t> rows) const {
   Batch batch = GatherRows(train_, rows, info());
   batch.class_weights = weights_;
   batch.label_smoothing = static_cast<float>(task_.label_smoothing);
-  const auto labels = static_cast<idx_t>(train_.values.size()) / train_.size();
+  const auto labels = static_cast<idx_t>(train_.values.size()) / train_.texts();
   for (const idx_t r : rows) {
-    if (!train_.labels.empty()) batch.labels.push_back(train_.labels[static_cast<std::size_t>(r)]);
-    const auto values = train_.values.begin() + r * labels;
+    if (!labels_.empty()) batch.labels.push_back(labels_[static_cast<std::size_t>(r)]);
+    const auto values = train_.values.begin() + train_.text_of(r) * labels;
     batch.values.insert(batch.values.end(), values, values + labels);
   }
   return batch;
@@ -268,9 +368,9 @@ TaskEvaluation ClassifyTask::Evaluate(Context& context, const EvalHooks& hooks) 
 
 // The labels of a set are not independent of each other, so only whole sets are counted.
 HeldOutTexts ClassifyTask::held_out_texts() const {
-  if (target_.problem == ProblemType::kRegression) return {held_out_.size(), ""};
+  if (target_.problem == ProblemType::kRegression) return {held_out_.texts(), ""};
   const bool sets = target_.problem == ProblemType::kMultiLabel;
-  return {held_out_.size(), sets ? "exact_match" : "accuracy"};
+  return {held_out_.texts(), sets ? "exact_match" : "accuracy"};
 }
 
 }  // namespace longspan

@@ -25,47 +25,68 @@ struct ClassifyTarget {
 ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
                             const TextModelInfo& info, idx_t one_hot = 0);
 
-// Tokenized texts and what their labels are as numbers.
+// Tokenized texts, each one row or the windows over it, and what their labels are as numbers.
 struct ClassifyRows : EncodedRows {
   using EncodedRows::EncodedRows;
-  std::vector<std::int32_t> labels;  // single label: (N)
-  std::vector<float> values;         // others: (N, labels)
-  idx_t cut = 0;                     // rows that lost tokens
+  std::vector<std::int32_t> labels;  // single label: (texts)
+  std::vector<float> values;         // others: (texts, labels)
+  std::vector<idx_t> first{0};       // (texts + 1): where a text's rows begin
+  idx_t cut = 0;                     // texts that lost tokens
+  idx_t in_windows = 0;              // texts of several rows
+  idx_t longest = 0;                 // tokens of the longest text, before anything is cut
   std::string fingerprint;
-  std::vector<std::string> names;  // the field "id" of each row as JSON text; empty: none
+  std::vector<std::string> names;  // the field "id" of each text as JSON text; empty: none
 
-  // How many rows have each of the target's labels; none for numbers.
+  idx_t texts() const { return static_cast<idx_t>(first.size()) - 1; }
+  idx_t text_of(idx_t row) const;
+  // Which share of a text each of its rows is (tasks/scores.h).
+  std::vector<double> SharesOf(idx_t text) const;
+  // How many texts have each of the target's labels; none for numbers.
   std::vector<idx_t> Counts(const ClassifyTarget& target) const;
 };
 
 struct ClassifyLimits {
-  idx_t tokens = 512;     // the longest row
-  bool truncate = false;  // longer ones; else they are an error
-  bool pairs = false;     // every row is a pair; else those whose second text is not empty
+  idx_t tokens = 512;                                // the longest row
+  text::Overflow overflow = text::Overflow::kError;  // of longer texts
+  bool pairs = false;  // every text is a pair; else those whose second text is not empty
+  idx_t stride = 0;    // tokens that neighbouring windows share
 };
 
-// kLimit for a row that is too long and may not be cut, with the number of such rows; kFormat for a
-// label that the target does not have, and for texts without a token.
+// Encodes texts as Classify does. kLimit for a text that is too long and may neither be cut nor be
+// read in windows, with the number of such texts; kFormat for a label that the target does not
+// have, and for texts without a token; kUsage for a stride that cannot be.
 ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
                           const LabelledTexts& texts, const ClassifyTarget& target,
                           const TextModelInfo& info, const ClassifyLimits& limits);
 
-// How well the model tells the rows, in batches of about 8192 tokens. Leaves the
-// predictions themselves out: `logits` gets (N, labels) for PredictionsOf, where it is given.
+// "3 of 40 texts are cut to 512 tokens; ...": which texts were longer than a row of so many tokens,
+// and what became of them. Empty: none was.
+std::string NoteOfLongTexts(const ClassifyRows& rows, idx_t tokens);
+
+// What a model says of texts.
+struct ClassifierScores {
+  std::vector<float> logits;   // (rows, labels)
+  std::vector<double> scores;  // (texts, labels): those of Classify
+};
+
+// How well the model tells the texts. Their rows run in batches of about 8192 tokens, and a text in
+// several windows has the mean of their scores, as Classify gives it: its loss is that of the mean.
+// Leaves the predictions themselves out: `said` gets what PredictionsOf needs, where it is given.
 ClassifierEval EvaluateRows(Context& context, TextModel& model, const ClassifyTarget& target,
                             const GlobalPolicy& global, const ClassifyRows& rows,
-                            const EvalHooks& hooks = {}, std::vector<float>* logits = nullptr);
+                            const EvalHooks& hooks = {}, ClassifierScores* said = nullptr);
 
 // The measures of an evaluation that a training reports beside the loss, by name in alphabetical
 // order, and their names. Of kInferred: all that one of several classes and any of several have.
 std::vector<TrainMetric> MetricsOf(const ClassifierEval& e);
 std::vector<std::string> MetricNames(ProblemType problem);
 
-// Row by row what logits (N, labels) say: the most likely class, or of sets each label whose
+// Text by text what scores (texts, labels) say: the most likely class, or of sets each label whose
 // probability is above a half.
 std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const ClassifyRows& rows,
-                                      std::span<const float> logits);
+                                      std::span<const double> scores);
 
+// Each row of a training text is learned from by itself, with the label of its text.
 class ClassifyTask : public RowTask {
  public:
   ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
@@ -90,7 +111,8 @@ class ClassifyTask : public RowTask {
   const ClassifyOptions task_;
   const ClassifyTarget target_;
   const ClassifyRows train_, held_out_;
-  const std::vector<float> weights_;  // of the classes; empty: 1 each
+  const std::vector<std::int32_t> labels_;  // of each row to learn from; none: the text has values
+  const std::vector<float> weights_;        // of the classes; empty: 1 each
 };
 
 }  // namespace longspan

@@ -6,6 +6,7 @@
 #include "base/errors.h"
 #include "families/families.h"
 #include "model/model_options.h"
+#include "tasks/task_model.h"
 #include "train/class_weights.h"
 #include "train/classify_task.h"
 #include "train/row_training.h"
@@ -16,11 +17,18 @@
 namespace longspan {
 namespace {
 
-// Whether long texts are cut.
-bool Truncates(text::Overflow overflow) {
-  Check(overflow == text::Overflow::kError || overflow == text::Overflow::kTruncate,
-        ErrorCode::kUsage, "overflow: a classifier learns from whole rows; use error or truncate");
-  return overflow == text::Overflow::kTruncate;
+// Rows of so many tokens.
+ClassifyLimits ClassifyLimitsOf(idx_t tokens, const ClassifyOptions& task) {
+  Check(task.overflow != text::Overflow::kTruncateFirst, ErrorCode::kUsage,
+        "overflow: a classifier reads texts whole, in windows or cut; use window, truncate or "
+        "error");
+  return {.tokens = tokens, .overflow = task.overflow, .stride = task.stride};
+}
+
+void TellAboutLongTexts(const TrainHooks& hooks, const char* part, const ClassifyRows& rows,
+                        idx_t tokens) {
+  const std::string note = NoteOfLongTexts(rows, tokens);
+  if (!note.empty()) TellNote(hooks, fmt::format("{}: {}", part, note));
 }
 
 // Takes the texts apart: those that are held out are the second part.
@@ -38,7 +46,7 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   CheckTaskOptions(given, "classify", MetricNames(task.problem));
   auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   CheckClassLoss(task, task.problem);
-  const ClassifyLimits limits{options.tokens, Truncates(task.overflow)};
+  const ClassifyLimits limits = ClassifyLimitsOf(options.tokens, task);
   const ProblemType problem = task.problem;
   std::vector<std::string> notes;
   const data::ScratchPlace place{options.output};
@@ -69,8 +77,8 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   train = {};  // what is learnt stands in the rows
   held_out = {};
   for (const std::string& note : notes) TellNote(hooks, note);
-  TellAboutCuts(hooks, "train", rows.cut, rows.size(), options.tokens);
-  TellAboutCuts(hooks, "held out", held.cut, held.size(), options.tokens);
+  TellAboutLongTexts(hooks, "train", rows, options.tokens);
+  TellAboutLongTexts(hooks, "held out", held, options.tokens);
   if (target.problem != ProblemType::kRegression) {
     TellAboutClasses(hooks, "row", target.labels, rows.Counts(target), held.Counts(target));
   }
@@ -87,7 +95,7 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
   const auto model = LoadTextModel(o.model, load, &notes);
   const TextModelInfo& info = model->info();
   CheckHead(o.model, info, HeadKind::kSequence);
-  const ClassifyLimits limits{TokensOfRows(o.tokens, info), Truncates(o.task.overflow)};
+  const idx_t tokens = TokensOfRows(o.tokens, info);
   ClassifyTarget target{info.labels, info.problem};
   const bool inferred = info.problem == ProblemType::kInferred;
   if (inferred && info.label_count() == 1) target.problem = ProblemType::kRegression;
@@ -100,16 +108,20 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
         info.label_count());
   target.by_id = texts.one_hot > 0;
   const auto tokenizer = OpenModelTokenizer(o.model);
+  const ClassifyLimits limits =
+      ClassifyLimitsOf(o.tokens > 0 ? tokens : DefaultRowTokens(*tokenizer, tokens), o.task);
   const ClassifyRows rows = TokenizeRows(context, *tokenizer, texts, target, info, limits);
+  const std::string note = NoteOfLongTexts(rows, limits.tokens);
+  if (!note.empty()) notes.push_back(fmt::format("{}: {}", texts.source, note));
   const GlobalPolicy global =
       ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
-  std::vector<float> logits;
+  ClassifierScores said;
   ClassifierEval result =
       EvaluateRows(context, *model, target, global, rows,
-                   AgreedHooks(context, model->parameters(), rows.fingerprint), &logits);
+                   AgreedHooks(context, model->parameters(), rows.fingerprint), &said);
   result.tokens = limits.tokens;
   if (predictions != nullptr) {
-    predictions->rows = PredictionsOf(target, rows, logits);
+    predictions->rows = PredictionsOf(target, rows, said.scores);
     predictions->labels = std::move(target.labels);
   }
   result.notes = std::move(notes);

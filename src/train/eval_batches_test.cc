@@ -264,13 +264,17 @@ TEST_F(SharedEvaluations, OfClassesHaveTheBitsOfOneProcess) {
   o.file = RowsOf([](const auto& words, idx_t n) {
     return nlohmann::json{{"text", Joined(words)}, {"label", n % 2 == 0 ? "even" : "odd"}};
   });
-  ExpectTheSame([&](Context& context) {
-    Predictions all;
-    const ClassifierEval e = EvaluateClassifier(context, o, &all);
-    std::string text = Exact({e.loss, e.accuracy, e.auc, e.macro_f1, e.mcc});
-    for (const Prediction& one : all.rows) text += Exact(one.scores);
-    return text;
-  });
+  for (const idx_t tokens : {0, 8}) {  // of 14 texts none is in windows, or ten are
+    o.tokens = tokens;
+    ExpectTheSame([&](Context& context) {
+      Predictions all;
+      const ClassifierEval e = EvaluateClassifier(context, o, &all);
+      EXPECT_EQ(e.in_windows, tokens == 0 ? 0 : 10);
+      std::string text = Exact({e.loss, e.accuracy, e.auc, e.macro_f1, e.mcc});
+      for (const Prediction& one : all.rows) text += Exact(one.scores);
+      return text;
+    });
+  }
 }
 
 TEST_F(SharedEvaluations, OfTagsHaveTheBitsOfOneProcess) {
@@ -344,7 +348,7 @@ TEST_F(SharedEvaluations, OfRankingsHaveTheBitsOfOneProcess) {
     std::vector<std::string> notes;
     const JudgedRows rows =
         TokenizeJudged(context, Words(), ReadJudgedTexts({file}, {}, {}, &notes),
-                       CrossEncoderFolder(), model->info(), {30, false, true});
+                       CrossEncoderFolder(), model->info(), {.tokens = 30, .pairs = true});
     EvalHooks hooks = AgreedHooks(context, model->parameters(), rows.rows.fingerprint);
     hooks.batch_tokens = kFew;
     const RerankerEval e =

@@ -64,7 +64,7 @@ class LetterTraining : public testing::Test {
   ClassifyRows Rows(const LabelledTexts& texts, const ClassifyTarget& target) const {
     Context context(2);
     return TokenizeRows(context, Words(), texts, target, ReadTextModelInfo(d_.path() / "start"),
-                        {24, false, false});
+                        {.tokens = 24});
   }
 
   // kind: mlm, packed, classes, sets or regression.

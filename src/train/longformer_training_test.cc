@@ -326,18 +326,16 @@ TEST_F(LongformerTraining, LongTextsAreCutOnlyWhenAsked) {
       ChooseTarget(texts, ProblemType::kInferred, InfoOf(TinyLongformer()));
   EXPECT_TRUE(Throws(
       [&] {
-        TokenizeRows(context, Words(), texts, target, InfoOf(TinyLongformer()), {12, false, false});
+        TokenizeRows(context, Words(), texts, target, InfoOf(TinyLongformer()), {.tokens = 12});
       },
-      ErrorCode::kLimit, "of 60 texts are too long: raise --tokens, or cut"));
+      ErrorCode::kLimit,
+      "of 60 texts are too long: raise --tokens, or read them with --overflow window, or cut"));
   TextModelInfo full = InfoOf(TinyLongformer());
   full.longest = 12;
-  EXPECT_TRUE(Throws(
-      [&] {
-        TokenizeRows(context, Words(), texts, target, full, {12, false, false});
-      },
-      ErrorCode::kLimit, "the model has no more positions, so cut"));
-  const ClassifyRows cut =
-      TokenizeRows(context, Words(), texts, target, InfoOf(TinyLongformer()), {12, true, false});
+  EXPECT_TRUE(Throws([&] { TokenizeRows(context, Words(), texts, target, full, {.tokens = 12}); },
+                     ErrorCode::kLimit, "the model has no more positions, so read them with"));
+  const ClassifyRows cut = TokenizeRows(context, Words(), texts, target, InfoOf(TinyLongformer()),
+                                        {12, text::Overflow::kTruncate});
   const ClassifyRows whole = Rows(texts, target);
   idx_t longer = 0;
   for (idx_t r = 0; r < whole.size(); ++r) {

@@ -127,9 +127,9 @@ ClassifyTarget RelevanceTarget(const TextModelInfo& info) {
 RerankerEval EvaluateJudged(Context& context, TextModel& model, const GlobalPolicy& global,
                             const ClassifyRows& rows, std::span<const idx_t> numbers,
                             const EvalHooks& hooks) {
-  std::vector<float> logits;
+  ClassifierScores said;
   const ClassifierEval pairs =
-      EvaluateRows(context, model, RelevanceTarget(model.info()), global, rows, hooks, &logits);
+      EvaluateRows(context, model, RelevanceTarget(model.info()), global, rows, hooks, &said);
   RerankerEval e;
   e.pairs = rows.size();
   e.cut = rows.cut;
@@ -141,8 +141,8 @@ RerankerEval EvaluateJudged(Context& context, TextModel& model, const GlobalPoli
     std::vector<double> scores, gains;
   };
   std::map<idx_t, Query> queries;
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    const auto score = static_cast<double>(logits[i]);
+  for (std::size_t i = 0; i < said.logits.size(); ++i) {
+    const auto score = static_cast<double>(said.logits[i]);
     const auto label = static_cast<double>(rows.values[i]);
     truth.push_back(label > kRelevant ? 1 : 0);
     scores.push_back(score);

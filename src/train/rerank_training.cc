@@ -46,7 +46,7 @@ ClassifyLimits LimitsOf(idx_t tokens, text::Overflow overflow, const CrossEncode
   if (tokens == 0 && folder.transformer.max_tokens) {
     tokens = std::clamp<idx_t>(*folder.transformer.max_tokens, 3, info.longest);
   }
-  return {TokensOfRows(tokens, info), overflow == text::Overflow::kTruncate, true};
+  return {.tokens = TokensOfRows(tokens, info), .overflow = overflow, .pairs = true};
 }
 
 void TellAboutPairs(const TrainHooks& hooks, const char* what, const ClassifyRows& rows,

@@ -121,17 +121,18 @@ void SetUpdates(double epochs, idx_t rows, TrainOptions* options) {
 
 idx_t CountTooLong(std::span<const idx_t> lengths, idx_t most, bool may_cut,
                    const TextModelInfo& info,
-                   const std::function<std::string(std::size_t text)>& where) {
+                   const std::function<std::string(std::size_t text)>& where, bool windows) {
   const idx_t count =
       std::count_if(lengths.begin(), lengths.end(), [&](idx_t length) { return length > most; });
   if (count == 0 || may_cut) return count;
   const auto longest = std::max_element(lengths.begin(), lengths.end());
   Fail(ErrorCode::kLimit,
-       "{}: the text has {} tokens, rows {} at most; {} of {} {} too long: {}cut them with "
+       "{}: the text has {} tokens, rows {} at most; {} of {} {} too long: {}{}cut them with "
        "--overflow truncate",
        where(static_cast<std::size_t>(longest - lengths.begin())), *longest, most, count,
        Counted(lengths.size(), "text"), count == 1 ? "is" : "are",
-       most < info.longest ? "raise --tokens, or " : "the model has no more positions, so ");
+       most < info.longest ? "raise --tokens, or " : "the model has no more positions, so ",
+       windows ? "read them with --overflow window, or " : "");
 }
 
 }  // namespace longspan

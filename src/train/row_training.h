@@ -61,9 +61,10 @@ RowTraining PrepareRowTraining(const Context& context, const TrainOptions& given
 void SetUpdates(double epochs, idx_t rows, TrainOptions* options);
 
 // How many of the texts are longer than `most` tokens. kLimit, naming the longest by
-// where(number), unless they may be cut.
+// where(number), unless they may be cut. `windows`: they could be read in windows, which the
+// message says then.
 idx_t CountTooLong(std::span<const idx_t> lengths, idx_t most, bool may_cut,
                    const TextModelInfo& info,
-                   const std::function<std::string(std::size_t text)>& where);
+                   const std::function<std::string(std::size_t text)>& where, bool windows = false);
 
 }  // namespace longspan

@@ -173,7 +173,7 @@ class RowsInMemory : public testing::TestWithParam<const char*> {
     if (task == "classify") {
       const auto texts = ReadLabelledTexts({file}, {}, ProblemType::kInferred, nullptr, place);
       const ClassifyTarget target = ChooseTarget(texts, ProblemType::kInferred, info_);
-      return Kept(TokenizeRows(context, *tokenizer, texts, target, info_, {tokens, false, false}));
+      return Kept(TokenizeRows(context, *tokenizer, texts, target, info_, {.tokens = tokens}));
     }
     if (task == "token-classify") {
       const auto texts = ReadTaggedTexts({file}, {}, {}, nullptr, place);
@@ -198,7 +198,8 @@ class RowsInMemory : public testing::TestWithParam<const char*> {
     }
     auto texts = ReadJudgedTexts({file}, {}, {}, nullptr, place);
     return Kept(TokenizeJudged(context, *tokenizer, std::move(texts),
-                               ReadCrossEncoderFolder(d_ / "model"), info_, {tokens, false, true}));
+                               ReadCrossEncoderFolder(d_ / "model"), info_,
+                               {.tokens = tokens, .pairs = true}));
   }
 
   // The heap that rows take.

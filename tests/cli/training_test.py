@@ -383,6 +383,36 @@ class Training(Case):
         self.assertEqual((self.dir / "again" / "model.safetensors").read_bytes(),
                          (self.dir / "single" / "model.safetensors").read_bytes())
 
+    def test_long_texts_are_measured_as_classify_reads_them(self):
+        windows = ["--tokens", "12", "--stride", "2"]
+        judge = self.dir / "judge"
+        result = self.classify(judge, "--steps", "2", "--overflow", "window", *windows)
+        self.assertRegex(result.stderr, r"train: \d+ of 120 texts have more than 12 tokens and are "
+                                        r"read in \d+ windows; the longest has 26")
+        self.assertRegex(result.stderr, r"held out: \d+ of 60 texts have more than 12 tokens")
+        asked = json.loads(self.ok("classify", "-m", judge, self.dir / "test.csv", "--json",
+                                   *windows))["results"]
+        evaluated = run("eval", "-m", judge, self.dir / "test.csv", "--json", "--predictions",
+                        self.dir / "said.jsonl", *windows)
+        self.assertRegex(evaluated.stderr, r"test.csv: \d+ of 60 texts have more than 12 tokens and "
+                                           r"are read in \d+ windows")
+        said = [json.loads(x) for x in (self.dir / "said.jsonl").read_text().splitlines()]
+        for one, text in zip(said, asked, strict=True):
+            best = text["labels"][0]
+            self.assertEqual((one["input"], one["predicted"]), (text["input"], best["label"]))
+            self.assertEqual({x["label"]: x["score"] for x in one["scores"]},
+                             {x["label"]: x["score"] for x in text["labels"]})
+        report = json.loads(evaluated.stdout)
+        self.assertEqual(report["in_windows"], sum(text["windows"] > 1 for text in asked))
+        self.assertEqual(report["windows"], sum(text["windows"] for text in asked))
+        self.assertEqual((report["cut"], report["longest"], report["tokens"]), (0, 26, 12))
+        # What was measured in the training is what is measured here, and said by its last lines.
+        self.assertIn(f"loss {report['loss']:.4f}, accuracy", result.stdout)
+        self.assertIn(f"{report['in_windows']} of them in windows",
+                      self.ok("eval", "-m", judge, self.dir / "test.csv", *windows))
+        self.fails(2, "eval", "-m", judge, self.dir / "test.csv", "--overflow", "fold",
+                   says=["window, truncate, error"])
+
     def test_labels_without_a_row_are_named(self):
         rows = [(letter, "a") for letter in LETTERS[:6]] + [("j", "b")]
         lone = self.rows("lone.csv", ["text", "label"], *rows)
