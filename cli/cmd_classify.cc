@@ -3,8 +3,10 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <span>
+#include <string_view>
 
 #include "cli/check.h"
 #include "cli/commands.h"
@@ -200,6 +202,42 @@ TaskAnswer AnswerOf(const ClassifyCommand& c, const ModelInfo& info, const std::
   return answer;
 }
 
+// A line for each text: of classes the best one with its score, of sets a list of those that are
+// shown; then a column "score NAME" for each label, as `eval --predictions` has them. --top leaves
+// the scores of other labels empty. Of numbers the scores alone, in "score" if there is one.
+AnswerTable TableOf(const ClassifyCommand& c, const ModelInfo& info) {
+  const ScoreKind kind = ScoresOf(info);
+  AnswerTable table;
+  if (kind != ScoreKind::kValues) table.columns.emplace_back("label");
+  const bool single = kind == ScoreKind::kValues && info.labels.size() == 1;
+  if (kind == ScoreKind::kClasses || single) table.columns.emplace_back("score");
+  for (const std::string& label : info.labels) {
+    if (!single) table.columns.push_back("score " + label);
+  }
+  table.lines = [&c, kind, single, labels = info.labels](const nlohmann::ordered_json& fields) {
+    const nlohmann::ordered_json& given = fields.at("labels");  // the best first
+    std::vector<std::string> cells;
+    if (kind == ScoreKind::kClasses) cells.push_back(CellOf(given.at(0).at("label")));
+    if (kind == ScoreKind::kLabels) {
+      auto shown = nlohmann::ordered_json::array();
+      for (const nlohmann::ordered_json& one : given) {
+        const nlohmann::ordered_json& score = one.at("score");
+        const bool above = score.is_number() && score.get<double>() >= c.threshold;
+        if (c.top > 0 || above) shown.push_back(one.at("label"));
+      }
+      cells.push_back(CellOf(shown));
+    }
+    if (kind == ScoreKind::kClasses || single) cells.push_back(CellOf(given.at(0).at("score")));
+    std::map<std::string_view, std::string> scores;
+    for (const nlohmann::ordered_json& one : given) {
+      scores.emplace(one.at("label").get_ref<const std::string&>(), CellOf(one.at("score")));
+    }
+    for (std::size_t k = 0; k < labels.size() && !single; ++k) cells.push_back(scores[labels[k]]);
+    return std::vector<std::vector<std::string>>{std::move(cells)};
+  };
+  return table;
+}
+
 // Adds the answers to a chunk of texts; `page` gets their explanations, where there is one.
 void AnswerChunk(const ClassifyCommand& c, TaskRun& run, const TaskChunk& chunk,
                  ExplanationHtml* page, const AddAnswer& add) {
@@ -235,9 +273,14 @@ int RunClassify(ClassifyCommand c, int threads) {
   }
   const bool explains = page || !c.explain_labels.empty();
   if (explains && c.explain == 0) c.explain = kExplained;
+  const bool one_line = !c.windows && (c.explain == 0 || page);
+  Check(one_line || !IsTableForm(FormOfAnswers(c.task)), ErrorCode::kUsage,
+        "classify: a table has one line a text; --windows and --explain give more, and need text, "
+        "json or jsonl");
   TextInputs inputs(c.task.inputs);
   TaskRun run(c.task, "classify", HeadKind::kSequence, threads);
   CheckScoreOptions(c, run.model().info());
+  run.table = TableOf(c, run.model().info());
   c.explained = NamedLabels(c, run.model().info());
   const int code =
       AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk, const AddAnswer& add) {
@@ -252,7 +295,7 @@ int RunClassify(ClassifyCommand c, int threads) {
 void RegisterClassify(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<ClassifyCommand>();
   AddTaskOptions(*command, c->task);
-  AddAnswerOutput(*command, c->task);
+  AddAnswerOutput(*command, c->task, true);
   command
       ->add_option(
           "--top", c->top,
@@ -289,6 +332,7 @@ void RegisterClassify(CLI::App* command, const Globals& globals, Action& action)
       "  longspan classify -m judge letters/\n"
       "  longspan classify -m judge reviews.jsonl --top 3 --json\n"
       "  longspan classify -m judge letters/ -o classes.json --resume\n"
+      "  longspan classify -m judge reviews.jsonl -o classes.csv\n"
       "  longspan classify -m judge --text 'As good as it gets.' --overflow error\n"
       "  longspan classify -m judge letters/ --explain=3 --html why.html\n"
       "  longspan classify -m judge letters/ --explain-label bad");

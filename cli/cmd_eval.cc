@@ -181,7 +181,7 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   BeginGroup(command, heading::kOutput);
   command
       ->add_option("--predictions", c->predictions,
-                   "Write what each text has and gets (.jsonl, .csv)")
+                   "Write what each text has and gets (.jsonl, .csv, .tsv)")
       ->type_name("FILE");
   command->add_flag("--json", c->json, "Print one JSON document");
   command->footer(

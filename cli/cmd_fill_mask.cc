@@ -58,9 +58,30 @@ std::string Show(const std::string& name, const FilledText& filled) {
   return shown;
 }
 
+// A line for each guess; masks are counted from 1 in each text.
+AnswerTable GuessTable() {
+  return {{"mask", "start", "end", "score", "token", "token_str", "sequence"},
+          [](const nlohmann::ordered_json& fields) {
+            std::vector<std::vector<std::string>> lines;
+            std::size_t number = 0;
+            for (const nlohmann::ordered_json& mask : fields.at("masks")) {
+              ++number;
+              const nlohmann::ordered_json& chars = mask.at("chars");
+              for (auto& line :
+                   LinesOf(mask.at("guesses"), {"score", "token", "token_str", "sequence"})) {
+                line.insert(line.begin(), {std::to_string(number), CellOf(chars.at("begin")),
+                                           CellOf(chars.at("end"))});
+                lines.push_back(std::move(line));
+              }
+            }
+            return lines;
+          }};
+}
+
 int RunFillMask(const FillMaskCommand& c, int threads) {
   TextInputs inputs(c.task.inputs);
   TaskRun run(c.task, "fill-mask", HeadKind::kMaskedLm, threads);
+  run.table = GuessTable();
   run.check = [&](const std::string& name, std::span<const text::Encoding> rows) {
     CheckHasMask(run.model(), rows, name);
   };
@@ -81,7 +102,7 @@ int RunFillMask(const FillMaskCommand& c, int threads) {
 void RegisterFillMask(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<FillMaskCommand>();
   AddTaskOptions(*command, c->task);
-  AddAnswerOutput(*command, c->task);
+  AddAnswerOutput(*command, c->task, true);
   command->add_option("--top", c->top, "Number of guesses for each mask")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
@@ -92,6 +113,7 @@ void RegisterFillMask(CLI::App* command, const Globals& globals, Action& action)
       "Examples:\n"
       "  longspan fill-mask -m long --text 'She had a very <mask> father.'\n"
       "  longspan fill-mask -m long masked/ --top 3 --json\n"
+      "  longspan fill-mask -m long masked/ -o guesses.tsv\n"
       "  echo 'A <mask> ship.' | longspan fill-mask -m long -");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunFillMask(*c, globals.threads); };

@@ -91,7 +91,7 @@ void RegisterMultipleChoice(CLI::App* command, const Globals& globals, Action& a
   const auto c = std::make_shared<ChoiceCommand>();
   c->task.inputs.data.text_field = kContext;
   AddTaskOptions(*command, c->task);
-  AddAnswerOutput(*command, c->task);
+  AddAnswerOutput(*command, c->task, false);
   BeginGroup(command, "Question");
   command->add_option("--question", c->question,
                       "Question that is asked of every text, or by itself");

@@ -59,10 +59,21 @@ nlohmann::ordered_json Json(std::string_view text, std::span<const Answer> answe
   return list;
 }
 
+// A line for each answer.
+AnswerTable TableOfAnswers() {
+  return {{"question", "answer", "score", "start", "end"},
+          [](const nlohmann::ordered_json& fields) {
+            auto lines = LinesOf(fields.at("answers"), {"answer", "score", "start", "end"});
+            for (auto& line : lines) line.insert(line.begin(), CellOf(fields.at("question")));
+            return lines;
+          }};
+}
+
 int RunQa(const QaCommand& c, int threads) {
   CheckGivenText("--question", c.question);
   TextInputs inputs = QuestionInputs(c);
   TaskRun run(c.task, "qa", HeadKind::kQuestion, threads);
+  run.table = TableOfAnswers();
   const auto pair_of = [&](const InputText& input) { return PairOf(c, input); };
   return AnswerTexts(
       run, inputs, pair_of,
@@ -83,7 +94,7 @@ void RegisterQa(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<QaCommand>();
   c->task.inputs.data.text_field = "context";
   AddTaskOptions(*command, c->task);
-  AddAnswerOutput(*command, c->task);
+  AddAnswerOutput(*command, c->task, true);
   BeginGroup(command, "Question");
   command->add_option("--question", c->question, "Question that is asked of every text");
   command->add_option("--top", c->answers.most, "Number of answers to each question")
@@ -99,7 +110,8 @@ void RegisterQa(CLI::App* command, const Globals& globals, Action& action) {
       "--stride says otherwise.\n"
       "Examples:\n"
       "  longspan qa -m answer chapter.txt --question 'Who wrote the letter?' --top 3\n"
-      "  longspan qa -m answer questions.jsonl --may-be-none --json");
+      "  longspan qa -m answer questions.jsonl --may-be-none --json\n"
+      "  longspan qa -m answer questions.jsonl -o answers.csv");
   command->callback(
       [c, &globals, &action] { action = [c, &globals] { return RunQa(*c, globals.threads); }; });
 }

@@ -34,10 +34,18 @@ TaskAnswer AnswerOf(const std::string& name, std::string_view text,
   return answer;
 }
 
+// A line for each entity.
+AnswerTable EntityTable() {
+  return {{"label", "score", "word", "start", "end"}, [](const nlohmann::ordered_json& fields) {
+            return LinesOf(fields.at("entities"), {"label", "score", "word", "start", "end"});
+          }};
+}
+
 int RunTokenClassify(const TokenClassifyCommand& c, int threads) {
   const Aggregation aggregation = ParseAggregation(c.aggregate);
   TextInputs inputs(c.task.inputs);
   TaskRun run(c.task, "token-classify", HeadKind::kToken, threads);
+  run.table = EntityTable();
   return AnswerTexts(
       run, inputs, run.PlainText(), [&](const TaskChunk& chunk, const AddAnswer& add) {
         const auto spans = ClassifyTokens(run.context(), run.model(), chunk.rows, aggregation);
@@ -52,7 +60,7 @@ int RunTokenClassify(const TokenClassifyCommand& c, int threads) {
 void RegisterTokenClassify(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<TokenClassifyCommand>();
   AddTaskOptions(*command, c->task);
-  AddAnswerOutput(*command, c->task);
+  AddAnswerOutput(*command, c->task, true);
   command
       ->add_option("--aggregate", c->aggregate,
                    "How tokens become words: none, simple, first, average or max")
@@ -61,7 +69,8 @@ void RegisterTokenClassify(CLI::App* command, const Globals& globals, Action& ac
       "Of overlapping windows (--stride) the one that sees more around a token decides.\n"
       "Examples:\n"
       "  longspan token-classify -m ner letter.txt --stride 128\n"
-      "  longspan token-classify -m ner letters/ --aggregate first --json");
+      "  longspan token-classify -m ner letters/ --aggregate first --json\n"
+      "  longspan token-classify -m ner letters/ -o names.csv");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunTokenClassify(*c, globals.threads); };
   });

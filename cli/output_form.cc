@@ -53,6 +53,8 @@ std::optional<OutputForm> OutputFormOfEnding(const std::filesystem::path& file) 
   return std::nullopt;
 }
 
+bool IsTableForm(OutputForm form) { return form == OutputForm::kCsv || form == OutputForm::kTsv; }
+
 OutputForm ChooseOutputForm(const OutputForms& forms, const OutputRequest& request) {
   if (request.named) {
     const OutputForm form = FormNamed(forms, *request.named);

@@ -16,6 +16,9 @@ enum class OutputForm { kJsonLines, kJson, kNpy, kCsv, kTsv, kText };
 // letters of any case. Nothing for another one.
 std::optional<OutputForm> OutputFormOfEnding(const std::filesystem::path& file);
 
+// Whether a form is a table.
+bool IsTableForm(OutputForm form);
+
 // What a command can write.
 struct OutputForms {
   std::string_view command;             // for messages

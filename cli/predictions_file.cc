@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "cli/check.h"
-#include "cli/output_form.h"
 #include "cli/ranks.h"
 #include "cli/table_field.h"
 #include "cli/text_inputs.h"
@@ -19,12 +18,13 @@ namespace {
 
 using nlohmann::ordered_json;
 
-bool IsTable(const std::filesystem::path& file) {
+OutputForm PredictionsFormOf(const std::filesystem::path& file) {
   const std::optional<OutputForm> form = OutputFormOfEnding(file);
-  Check(form == OutputForm::kCsv || form == OutputForm::kJsonLines, ErrorCode::kUsage,
-        "predictions: the ending of '{}' names no format; use a name that ends in .csv or .jsonl",
+  Check(form && (IsTableForm(*form) || form == OutputForm::kJsonLines), ErrorCode::kUsage,
+        "predictions: the ending of '{}' names no format; use a name that ends in .csv, .tsv or "
+        ".jsonl",
         Printable(file.string()));
-  return form == OutputForm::kCsv;
+  return *form;
 }
 
 // The path itself, when it may be written.
@@ -55,7 +55,7 @@ std::string LabelsField(const Predictions& all, bool sets, const std::vector<idx
 
 PredictionsFile::PredictionsFile(const std::filesystem::path& file, const std::string& data,
                                  const std::string& model)
-    : table_(IsTable(file)), path_(Checked(file, data, model)), file_(path_) {}
+    : form_(PredictionsFormOf(file)), path_(Checked(file, data, model)), file_(path_) {}
 
 std::optional<PredictionsFile> PredictionsFile::Begin(const std::string& file,
                                                       const std::string& data,
@@ -67,9 +67,11 @@ std::optional<PredictionsFile> PredictionsFile::Begin(const std::string& file,
 void PredictionsFile::Write(const ordered_json& object) { file_.Write(DumpJson(object, -1)); }
 
 void PredictionsFile::WriteFields(const std::vector<std::string>& fields) {
+  const char separator = form_ == OutputForm::kTsv ? '\t' : ',';
   std::string line;
   for (const std::string& field : fields) {
-    line += (&field == fields.data() ? "" : ",") + TableField(field, ',');
+    if (&field != fields.data()) line += separator;
+    line += TableField(field, separator);
   }
   file_.Write(line + "\n");
 }

@@ -7,13 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "cli/output_form.h"
 #include "longspan/evaluate.h"
 #include "longspan/files.h"
 
 namespace longspan::cli {
 
-// A file with one line a text (or a word), which appears whole or not at all: .jsonl or .csv, as
-// its name ends.
+// A file with one line a text (or a word), which appears whole or not at all: .jsonl, .csv or .tsv,
+// as its name ends.
 class PredictionsFile {
  public:
   // Begins the file, so that what cannot be written is found before the evaluation. kUsage for
@@ -25,7 +26,7 @@ class PredictionsFile {
   static std::optional<PredictionsFile> Begin(const std::string& file, const std::string& data,
                                               const std::string& model);
 
-  bool table() const { return table_; }
+  bool table() const { return IsTableForm(form_); }
   // A line of either form. kIo.
   void Write(const nlohmann::ordered_json& object);
   void WriteFields(
@@ -33,7 +34,7 @@ class PredictionsFile {
   void Commit();
 
  private:
-  bool table_ = false;
+  OutputForm form_;
   std::filesystem::path path_;
   io::AtomicFile file_;
 };
@@ -46,7 +47,7 @@ std::string IdField(const std::string& id);
 //   .jsonl: {"row", "input", "id" where the text has one, "gold", "predicted", "right",
 //           "scores": [{"label", "score"}, ...]}; gold and predicted are a name, of sets a list of
 //           names, of numbers a number (then without "right" and "scores").
-//   .csv:   the same columns, with one column "score NAME" for each label; sets are JSON lists.
+//   .csv, .tsv: the same columns, with one column "score NAME" for each label; sets are JSON lists.
 void WritePredictions(const ClassifierEval& eval, const Predictions& predictions,
                       PredictionsFile& file);
 

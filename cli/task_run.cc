@@ -55,15 +55,10 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
   return model;
 }
 
-constexpr OutputForm kAnswerForms[] = {OutputForm::kText, OutputForm::kJson,
-                                       OutputForm::kJsonLines};
-
-OutputForm FormOfAnswers(const TaskCommand& c) {
-  const std::string name = c.output.command != nullptr ? c.output.command->get_name() : "";
-  const OutputForms forms{name, kAnswerForms, OutputForm::kText, OutputForm::kText};
-  const bool writes = !c.writes_vectors;  // else the command has chosen
-  return ChooseOutputForm(forms, {c.output_format, c.json, writes ? c.output.file : std::nullopt});
-}
+// Those of a command without tables come first.
+constexpr OutputForm kAnswerForms[] = {OutputForm::kText, OutputForm::kJson, OutputForm::kJsonLines,
+                                       OutputForm::kCsv, OutputForm::kTsv};
+constexpr std::size_t kNoTables = 3;
 
 // Where the answers wait until all are there; null: nowhere. Starts the ranks.
 std::unique_ptr<AnswerParts> PartsOf(const TaskCommand& c) {
@@ -135,11 +130,26 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   command.add_flag("--json", c.json, "Print one JSON document");
 }
 
-void AddAnswerOutput(CLI::App& command, TaskCommand& c) {
+void AddAnswerOutput(CLI::App& command, TaskCommand& c, bool tables) {
+  c.tables = tables;
   AddTextOption(command, "--output-format", c.output_format,
-                "Form of the answers: text, json or jsonl (default: as -o ends, else text)");
-  AddSharedOutput(command, "File to write instead of stdout; .json and .jsonl decide its form",
+                tables
+                    ? "Form of the answers: text, json, jsonl, csv or tsv (default: as -o ends, "
+                      "else text)"
+                    : "Form of the answers: text, json or jsonl (default: as -o ends, else text)");
+  AddSharedOutput(command,
+                  tables ? "File instead of stdout; .json, .jsonl, .csv, .tsv decide its form"
+                         : "File to write instead of stdout; .json and .jsonl decide its form",
                   c.output);
+}
+
+OutputForm FormOfAnswers(const TaskCommand& c) {
+  const std::string name = c.output.command != nullptr ? c.output.command->get_name() : "";
+  const std::span<const OutputForm> all(kAnswerForms);
+  const OutputForms forms{name, c.tables ? all : all.first(kNoTables), OutputForm::kText,
+                          OutputForm::kText};
+  const bool writes = !c.writes_vectors;  // else the command has chosen
+  return ChooseOutputForm(forms, {c.output_format, c.json, writes ? c.output.file : std::nullopt});
 }
 
 TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind> head, int threads)
@@ -156,7 +166,8 @@ TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind>
       quiet_(c.quiet || !Speaks()),
       refusals_(c.inputs.data.skip_bad,
                 [this](const std::string& line) { progress_.Message(line, LineKind::kNote); }),
-      results_([this](std::string_view text) { Write(text); }) {
+      results_([this](std::string_view text) { Write(text); }),
+      lines_(form_, [this](const std::string& line) { Note(line); }) {
   context_.OnProgress([this](idx_t done, idx_t) {
     if (parts_) {
       if (progress_.mode() != ProgressMode::kNone) ShowParts(parts_->Look());
@@ -172,6 +183,10 @@ TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind>
 
 void TaskRun::Tell(const std::string& line) {
   if (!quiet_) progress_.Message(line);
+}
+
+void TaskRun::Note(const std::string& line) {
+  if (!quiet_) progress_.Message(line, LineKind::kNote);
 }
 
 void TaskRun::ShowParts(const PartsState& state) {
@@ -293,7 +308,7 @@ void TaskRun::Take(Waiting& waiting, const TextsOf& texts_of, const RowDefaults&
 std::vector<InputText> TaskRun::NextInputs(TextInputs& inputs) {
   if (!parts_) {
     std::vector<InputText> texts = inputs.NextChunk();
-    for (const std::string& note : inputs.TakeNotes()) Tell("longspan: " + note);
+    for (const std::string& note : inputs.TakeNotes()) Note(note);
     return texts;
   }
   if (!parts_->begun()) {
@@ -303,8 +318,7 @@ std::vector<InputText> TaskRun::NextInputs(TextInputs& inputs) {
     CheckSameFacts(StartRanks(), of_all);
     TextInputs all = inputs.Again();
     if (model_.tokenizer().kind() == "bytes") all.AllowAnyBytes();
-    parts_->Begin(std::move(all), SetupOf(facts),
-                  [this](const std::string& note) { Tell("longspan: " + note); });
+    parts_->Begin(std::move(all), SetupOf(facts), [this](const std::string& note) { Note(note); });
   }
   ClosePart();
   return parts_->Next(inputs);
@@ -395,9 +409,18 @@ void TaskRun::AddVectors(const TaskChunk& chunk, const Tensor& vectors) {
 
 void TaskRun::Show(nlohmann::ordered_json described, const TaskAnswer& answer) {
   if (form_ == OutputForm::kText) return Write(answer.shown);
+  if (IsTableForm(form_)) return ShowInTable(described, answer.fields);
   described.update(answer.fields);
   if (form_ == OutputForm::kJsonLines) return Write(DumpJson(described, -1));
   results_.Add(Head(), described);
+}
+
+void TaskRun::ShowInTable(const nlohmann::ordered_json& described,
+                          const nlohmann::ordered_json& fields) {
+  if (!lines_.begun()) Write(lines_.Header(described.contains("id"), table.columns));
+  for (const std::vector<std::string>& cells : table.lines(fields)) {
+    Write(lines_.Line(described, cells));
+  }
 }
 
 void TaskRun::Write(std::string_view text) {

@@ -16,6 +16,7 @@
 #include "cli/output_form.h"
 #include "cli/shared_texts.h"
 #include "cli/text_inputs.h"
+#include "cli/text_table.h"
 #include "cli/visual/progress.h"
 #include "longspan/context.h"
 #include "longspan/files.h"
@@ -31,7 +32,8 @@ struct TaskCommand {
   InputOptions inputs;
   bool json = false, quiet = false;
   SharedOutput output;                       // -o and --resume, of commands that have them
-  std::optional<std::string> output_format;  // of answers: text, json or jsonl
+  std::optional<std::string> output_format;  // of answers: text, json, jsonl, csv or tsv
+  bool tables = false;                       // whether answers may be lines of a table
   bool writes_vectors = false;               // the command itself writes that file
 };
 
@@ -39,13 +41,22 @@ struct TaskCommand {
 // --attention, --num-hashes, --json, --quiet and the inputs.
 void AddTaskOptions(CLI::App& command, TaskCommand& c);
 // Registers -o, --output-format and --resume of a command whose answers are lines for people, JSON
-// lines, or one document with --json.
-void AddAnswerOutput(CLI::App& command, TaskCommand& c);
+// lines, or one document with --json; and, with `tables`, lines of a table.
+void AddAnswerOutput(CLI::App& command, TaskCommand& c, bool tables);
+// The form in which such a command writes. kUsage.
+OutputForm FormOfAnswers(const TaskCommand& c);
 
 // What a text gets: fields of its result in JSON, and lines for people.
 struct TaskAnswer {
   nlohmann::ordered_json fields;
   std::string shown;
+};
+
+// The answers of a command as a table: after `input` and `id` these columns, and the cells of each
+// line that the fields of a result (TaskAnswer::fields) give. A text may give none or several.
+struct AnswerTable {
+  std::vector<std::string> columns;
+  std::function<std::vector<std::vector<std::string>>(const nlohmann::ordered_json& fields)> lines;
 };
 
 // A chunk of inputs with its rows. What cannot be used is not among them.
@@ -91,6 +102,8 @@ class TaskRun {
                  TaskChunk& chunk);
   // More members of the document of --json, before its results.
   nlohmann::ordered_json members = nlohmann::ordered_json::object();
+  // Of a command whose answers may be a table: what stands in it.
+  AnswerTable table;
   // Asked about each text and its rows: throws kFormat for one that cannot be answered.
   std::function<void(const std::string& name, std::span<const text::Encoding> rows)> check;
 
@@ -132,6 +145,7 @@ class TaskRun {
   void TellLong(const std::string& line);
   void Write(std::string_view text);
   void Show(nlohmann::ordered_json described, const TaskAnswer& answer);
+  void ShowInTable(const nlohmann::ordered_json& described, const nlohmann::ordered_json& fields);
   void ShowParts(const PartsState& state);
   void TellSummary();
   void EncodeWaiting(const TextsOf& texts_of, const RowDefaults& defaults);
@@ -139,10 +153,11 @@ class TaskRun {
             TaskChunk& chunk);
   void TellOverflow(const std::string& name, const TaskRows& rows);
   void Tell(const std::string& line);
+  void Note(const std::string& line);  // after "longspan: "
   nlohmann::ordered_json Head() const;
 
   const TaskCommand& command_;
-  const OutputForm form_;                 // kText, kJson or kJsonLines
+  const OutputForm form_;                 // kText, kJson, kJsonLines, kCsv or kTsv
   std::unique_ptr<AnswerParts> parts_;    // null: answers are written as they come
   std::unique_ptr<io::AtomicFile> file_;  // null: stdout, or a file of the command's own
   Context context_;
@@ -162,6 +177,7 @@ class TaskRun {
   bool joined_ = false;
   Refusals refusals_;
   JsonResults results_;
+  TextTable lines_;
 };
 
 // Prints the answer to the next text of a chunk.

@@ -12,7 +12,6 @@
 #include "cli/check.h"
 #include "cli/json_list.h"
 #include "cli/npy.h"
-#include "cli/table_field.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
@@ -86,7 +85,8 @@ VectorOutput::VectorOutput(std::string file, OutputForm format, idx_t width, Vec
       format_(format),
       width_(numbers.precision == Precision::kUBinary ? (width + 7) / 8 : width),
       numbers_(std::move(numbers)),
-      note_(std::move(note)) {
+      note_(std::move(note)),
+      table_(format_, note_) {
   const bool matrix = format_ == OutputForm::kNpy;
   if (!file_.empty()) {
     vectors_ = std::make_unique<io::AtomicFile>(file_);
@@ -138,8 +138,7 @@ void VectorOutput::AddWaiting(TaskRun& run) {
 
 void VectorOutput::AddRows(TaskRun& run, std::vector<nlohmann::ordered_json> described,
                            const Tensor& vectors) {
-  if (!begun_ && !described.empty() &&
-      (format_ == OutputForm::kCsv || format_ == OutputForm::kTsv)) {
+  if (IsTable() && !table_.begun() && !described.empty()) {
     BeginTable(std::any_of(described.begin(), described.end(),
                            [](const auto& row) { return row.contains("id"); }));
   }
@@ -168,7 +167,7 @@ void VectorOutput::AddRow(TaskRun& run, nlohmann::ordered_json described, const 
     ids_text_ += DumpJson(line, -1);
     return;
   }
-  if (format_ == OutputForm::kCsv || format_ == OutputForm::kTsv) {
+  if (IsTable()) {
     return AddTableRow(described, vectors, row);
   }
   nlohmann::ordered_json embedding;
@@ -188,40 +187,18 @@ void VectorOutput::AddRow(TaskRun& run, nlohmann::ordered_json described, const 
 }
 
 void VectorOutput::BeginTable(bool ids) {
-  begun_ = true;
-  has_ids_ = ids;
-  const char separator = format_ == OutputForm::kTsv ? '\t' : ',';
-  pending_ += "input";
-  if (ids) pending_ += fmt::format("{}id", separator);
+  std::vector<std::string> columns;
   const char letter = ColumnLetter(numbers_.precision);
-  for (idx_t c = 0; c < width_; ++c) pending_ += fmt::format("{}{}{}", separator, letter, c);
-  pending_ += '\n';
+  for (idx_t c = 0; c < width_; ++c) columns.push_back(fmt::format("{}{}", letter, c));
+  pending_ += table_.Header(ids, columns);
 }
 
 void VectorOutput::AddTableRow(const nlohmann::ordered_json& described, const Tensor& vectors,
                                idx_t row) {
-  const char separator = format_ == OutputForm::kTsv ? '\t' : ',';
-  const auto text_of = [](const nlohmann::ordered_json& value) {
-    if (value.is_null()) return std::string();
-    std::string text = JsonText(value);  // an integer of any length is written by this alone
-    return text.starts_with('"') ? value.get<std::string>() : text;
-  };
-  const std::string input = text_of(described["input"]);
-  const bool id = described.contains("id");
-  pending_ += TableField(input, separator);
-  if (has_ids_) {
-    pending_ += separator;
-    if (id) pending_ += TableField(text_of(described["id"]), separator);
-  } else if (id && !told_) {
-    told_ = true;
-    note_(
-        fmt::format("{}: has an id, but the table began without; ids are left out from here on "
-                    "(.jsonl keeps them)",
-                    ShownName(input)));
-  }
+  pending_ += table_.Begin(described);
   WithRow(vectors, row, [&](const auto& numbers) {
     for (const auto number : numbers) {
-      fmt::format_to(std::back_inserter(pending_), "{}{}", separator, number);
+      fmt::format_to(std::back_inserter(pending_), "{}{}", table_.separator(), number);
     }
   });
   pending_ += '\n';
@@ -242,8 +219,7 @@ void VectorOutput::Flush() {
 
 void VectorOutput::Finish(TaskRun& run) {
   AddWaiting(run);
-  const bool table = format_ == OutputForm::kCsv || format_ == OutputForm::kTsv;
-  if (table && !begun_) BeginTable(false);
+  if (IsTable() && !table_.begun()) BeginTable(false);
   if (format_ == OutputForm::kJson && vectors_) pending_ += rows_ == 0 ? "]\n}\n" : "\n  ]\n}\n";
   Flush();
   if (format_ == OutputForm::kNpy) return FinishMatrix();

@@ -13,6 +13,7 @@
 
 #include "cli/output_form.h"
 #include "cli/task_run.h"
+#include "cli/text_table.h"
 #include "longspan/files.h"
 #include "longspan/vectors.h"
 
@@ -56,6 +57,7 @@ class VectorOutput {
   void AddTableRow(const nlohmann::ordered_json& described, const Tensor& vectors, idx_t row);
   void AddWaiting(TaskRun& run);
   void BeginTable(bool ids);
+  bool IsTable() const { return IsTableForm(format_); }
   void Flush();
   void FinishMatrix();
 
@@ -69,7 +71,7 @@ class VectorOutput {
   std::string pending_, ids_text_;               // written, not yet handed on
   std::vector<nlohmann::ordered_json> waiting_;  // for the ranges, with their vectors
   std::vector<float> waiting_values_;
-  bool begun_ = false, has_ids_ = false, told_ = false;
+  TextTable table_;
 };
 
 }  // namespace longspan::cli

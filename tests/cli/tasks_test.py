@@ -3,7 +3,9 @@
 
 usage: tasks_test.py PROGRAM [unittest options]
 """
+import csv
 import json
+import shutil
 
 from support import SENTENCES, Case, main, run
 
@@ -336,6 +338,85 @@ class Tasks(Case):
         self.ok(*arguments, "--text", long, "--overflow", "truncate")
         self.fails(2, *arguments, "--text", long, "--overflow", "window", says=["windows"])
 
+    def table(self, path, separator=","):
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file, delimiter=separator))
+
+    def test_answers_as_tables(self):
+        """Each line has what the document of --json has."""
+        three = {"0": "sea", "1": "land, dry", "2": "air"}
+        lines = self.dir / "rows.jsonl"
+        lines.write_text("".join(json.dumps({"text": s, "context": s, "id": f"q{i}"}) + "\n"
+                                 for i, s in enumerate(SENTENCES)))
+        ids = [f"q{i}" for i in range(len(SENTENCES))]
+
+        def both(command, model, *more):
+            for name, separator in (("a.csv", ","), ("a.TSV", "\t")):
+                self.ok(command, "-m", model, lines, *more, "-o", self.dir / name)
+                yield self.table(self.dir / name, separator), self.results(command, "-m", model, lines, *more)
+        model = self.model("sequence", id2label=three)
+        for table, results in both("classify", model):
+            self.assertEqual(list(table[0]), ["input", "id", "label", "score", "score sea", "score land, dry",
+                                              "score air"])
+            self.assertEqual([row["id"] for row in table], ids)
+            for row, result in zip(table, results, strict=True):
+                best = result["labels"][0]
+                self.assertEqual((row["input"], row["label"], float(row["score"])),
+                                 (result["input"], best["label"], best["score"]))
+                self.assertEqual({x["label"]: x["score"] for x in result["labels"]},
+                                 {label: float(row["score " + label]) for label in three.values()})
+        printed = self.ok("classify", "-m", model, lines, "--output-format", "csv")
+        self.assertEqual(printed.encode(), (self.dir / "a.csv").read_bytes().replace(b"\r\n", b"\n"))
+        self.ok("classify", "-m", model, lines, "-o", self.dir / "parts.csv", "--resume")
+        self.assertEqual((self.dir / "parts.csv").read_bytes(), (self.dir / "a.csv").read_bytes())
+        self.ok("classify", "-m", model, lines, "-o", self.dir / "top.csv", "--top", "2")
+        for row in self.table(self.dir / "top.csv"):
+            self.assertEqual([row["score " + label] for label in three.values()].count(""), 1)
+        for more in (["--windows"], ["--explain"]):
+            self.fails(2, "classify", "-m", model, lines, "-o", self.dir / "no.csv", *more,
+                       says=["--windows", "jsonl"])
+        self.assertFalse((self.dir / "no.csv").exists())
+        # A text without an id: no such column.
+        plain = self.ok("classify", "-m", model, "--text", "a", "--output-format", "tsv")
+        self.assertTrue(plain.startswith("input\tlabel\tscore\t"))
+
+        model = self.model("token", id2label={"0": "O", "1": "B-PER", "2": "I-PER"})
+        for table, results in both("token-classify", model):
+            self.assertEqual(
+                [(r["id"], r["label"], float(r["score"]), r["word"], int(r["start"]), int(r["end"])) for r in table],
+                [(x["id"], *e.values()) for x in results for e in x["entities"]])
+            self.assertGreater(len(table), 3)
+        for table, results in both("qa", self.model("question"), "--question", "Who?", "--top", "2"):
+            self.assertEqual(
+                [(r["id"], r["question"], r["answer"], float(r["score"]), int(r["start"]), int(r["end"]))
+                 for r in table],
+                [(x["id"], "Who?", *a.values()) for x in results for a in x["answers"]])
+        lines.write_text(json.dumps({"text": "A [MASK], \n[MASK].", "id": "q0"}) + "\n")
+        for table, results in both("fill-mask", self.model("masked"), "--top", "3"):
+            self.assertEqual(
+                [(r["mask"], int(r["start"]), int(r["end"]), float(r["score"]), int(r["token"]), r["token_str"],
+                  r["sequence"]) for r in table],
+                [(str(n + 1), m["chars"]["begin"], m["chars"]["end"], *g.values())
+                 for n, m in enumerate(results[0]["masks"]) for g in m["guesses"]])
+            self.assertEqual(len(table), 6)
+        self.fails(2, "multiple-choice", "-m", self.model("choice"), "--question", "Who?", "--choice", "a",
+                   "--choice", "b", "-o", self.dir / "no.csv", says=["no.csv", "multiple-choice writes (.txt, .json, .jsonl)"])
+
+    def test_tables_of_sets_and_numbers(self):
+        many = self.model("sequence", problem_type="multi_label_classification",
+                          id2label={"0": "sea", "1": "land", "2": "air"})
+        for more, expected in ((["--threshold", "0"], 3), (["--threshold", "1"], 0), (["--top", "2"], 2)):
+            self.ok("classify", "-m", many, "--text", SENTENCES[0], "-o", self.dir / "sets.csv", *more)
+            (row,) = self.table(self.dir / "sets.csv")
+            self.assertEqual(list(row), ["input", "label", "score sea", "score land", "score air"])
+            self.assertEqual(len(json.loads(row["label"])), expected)
+        shutil.rmtree(many)
+        number = self.model("sequence", problem_type="regression", id2label={"0": "stars"})
+        (result,) = self.results("classify", "-m", number, "--text", SENTENCES[0])
+        self.ok("classify", "-m", number, "--text", SENTENCES[0], "-o", self.dir / "stars.csv")
+        (row,) = self.table(self.dir / "stars.csv")
+        self.assertEqual((list(row), float(row["score"])), (["input", "score"], result["labels"][0]["score"]))
+
     def test_bf16_is_near(self):
         model, texts = self.model("sequence"), self.sentences()
         full = self.results("classify", "-m", model, texts)
@@ -361,9 +442,8 @@ class Tasks(Case):
             for name, more in (("z.txt", []), ("z", []), ("z.jsonl", ["--output-format", "text"])):
                 self.ok(*ask, "-o", self.dir / name, *more)
                 self.assertEqual((self.dir / name).read_text(), self.ok(*ask))
-            for name in ("z.csv", "z.npy"):
-                self.fails(2, *ask, "-o", self.dir / name, says=[name, command, ".jsonl", "--output-format"])
-            self.fails(2, *ask, "--output-format", "csv", says=["csv", "text, json, jsonl"])
+            self.fails(2, *ask, "-o", self.dir / "z.npy", says=["z.npy", command, ".jsonl, .csv, .tsv", "--output-format"])
+            self.fails(2, *ask, "--output-format", "npy", says=["npy", "text, json, jsonl, csv, tsv"])
             self.fails(2, *ask, "--json", "--output-format", "text", says=["--json", "text"])
 
     def test_global_tokens_are_named_once(self):
