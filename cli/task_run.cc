@@ -167,7 +167,7 @@ TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind>
       refusals_(c.inputs.data.skip_bad,
                 [this](const std::string& line) { progress_.Message(line, LineKind::kNote); }),
       results_([this](std::string_view text) { Write(text); }),
-      lines_(form_, [this](const std::string& line) { Note(line); }) {
+      lines_(form_, [this](const std::string& line) { Tell(line, LineKind::kNote); }) {
   context_.OnProgress([this](idx_t done, idx_t) {
     if (parts_) {
       if (progress_.mode() != ProgressMode::kNone) ShowParts(parts_->Look());
@@ -181,12 +181,8 @@ TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind>
   });
 }
 
-void TaskRun::Tell(const std::string& line) {
-  if (!quiet_) progress_.Message(line);
-}
-
-void TaskRun::Note(const std::string& line) {
-  if (!quiet_) progress_.Message(line, LineKind::kNote);
+void TaskRun::Tell(const std::string& line, LineKind kind) {
+  if (!quiet_) progress_.Message(line, kind);
 }
 
 void TaskRun::ShowParts(const PartsState& state) {
@@ -308,7 +304,7 @@ void TaskRun::Take(Waiting& waiting, const TextsOf& texts_of, const RowDefaults&
 std::vector<InputText> TaskRun::NextInputs(TextInputs& inputs) {
   if (!parts_) {
     std::vector<InputText> texts = inputs.NextChunk();
-    for (const std::string& note : inputs.TakeNotes()) Note(note);
+    for (const std::string& note : inputs.TakeNotes()) Tell(note, LineKind::kNote);
     return texts;
   }
   if (!parts_->begun()) {
@@ -318,7 +314,8 @@ std::vector<InputText> TaskRun::NextInputs(TextInputs& inputs) {
     CheckSameFacts(StartRanks(), of_all);
     TextInputs all = inputs.Again();
     if (model_.tokenizer().kind() == "bytes") all.AllowAnyBytes();
-    parts_->Begin(std::move(all), SetupOf(facts), [this](const std::string& note) { Note(note); });
+    parts_->Begin(std::move(all), SetupOf(facts),
+                  [this](const std::string& note) { Tell(note, LineKind::kNote); });
   }
   ClosePart();
   return parts_->Next(inputs);

@@ -152,8 +152,7 @@ class TaskRun {
   void Take(Waiting& waiting, const TextsOf& texts_of, const RowDefaults& defaults,
             TaskChunk& chunk);
   void TellOverflow(const std::string& name, const TaskRows& rows);
-  void Tell(const std::string& line);
-  void Note(const std::string& line);  // after "longspan: "
+  void Tell(const std::string& line, LineKind kind = LineKind::kPlain);
   nlohmann::ordered_json Head() const;
 
   const TaskCommand& command_;

@@ -135,7 +135,8 @@ class Folders(Case):
             shutil.copytree(plain, other)
             self.rename(other, lambda n: prefix + n)
             told = self.same("fill-mask", [plain, other], "--text", TEXT)
-            self.assertIn(f'all names begin with "{prefix}"', told[1])
+            warnings = [json.loads(line).get("warning", "") for line in told[1].splitlines()]
+            self.assertIn(f'all names begin with "{prefix}"', warnings[0])
             self.assertIn(f'note          {other}', self.ok("info", other))
             self.ok("convert", other, self.dir / ("c" + prefix))
             self.assertEqual(set(read_tensors(self.dir / ("c" + prefix) / "model.safetensors")),

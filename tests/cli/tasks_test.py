@@ -175,6 +175,7 @@ class Tasks(Case):
             lines = [json.loads(line) for line in result.stderr.splitlines()]
             self.assertEqual({key for line in lines for key in line}, {"note"})
             notes = "\n".join(line["note"] for line in lines)
+            self.assertNotIn("longspan: ", notes)
             for part in ("bad.txt", "empty.txt: empty, passed over", "read in", "texts"):
                 self.assertIn(part, notes)
 
