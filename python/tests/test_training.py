@@ -93,6 +93,21 @@ def test_kinds_of_rows(longformer: Path, tmp_path: Path, rows: list[Any]) -> Non
     assert run.step == 1 and "loss" in longspan.evaluate(run.output, rows).metrics
 
 
+def test_long_texts_are_measured_as_classify_reads_them(longformer: Path, tmp_path: Path) -> None:
+    rows = [(" ".join([text] * n), label) for n, (text, label) in enumerate(ROWS[:8], start=1)]
+    windows: dict[str, Any] = {"overflow": "window", "stride": 2}
+    run = longspan.train(
+        "classify", longformer, tmp_path / "run", train=rows, eval=rows, steps=2, tokens=16,
+        **windows,
+    )  # fmt: skip
+    scores = longspan.evaluate(run.output, rows, tokens=16, stride=2)
+    assert scores.metrics["loss"] == run.loss
+    assert any("read in" in note for note in scores.notes)
+    asked = run.model().classify([text for text, _ in rows], max_length=16, stride=2)
+    assert [one.scores for one in scores.predictions] == [one.scores for one in asked]
+    assert [len(one.windows) > 1 for one in asked] == [n > 1 for n in range(1, 9)]
+
+
 def test_data_frames(longformer: Path, tmp_path: Path) -> None:
     class Frame:  # what a DataFrame of pandas has
         columns = ("text", "label")
