@@ -161,10 +161,13 @@ class Training(Case):
             again = list(csv.DictReader(file))
         self.assertEqual([row["predicted"] for row in again], [row["predicted"] for row in rows])
         self.assertEqual(float(again[7]["score has, a"]), rows[7]["scores"][1]["score"])
+        self.ok("eval", "-m", judge, self.dir / "test.csv", "--predictions", self.dir / "judged.tsv")
+        with open(self.dir / "judged.tsv", newline="") as file:
+            self.assertEqual(list(csv.DictReader(file, delimiter="\t")), again)
         # What must not be written over stays.
         before = (self.dir / "test.csv").read_bytes()
         for name, says in ((self.dir / "test.csv", "one of the files that are read"),
-                           (self.dir / "judged.txt", ".csv or .jsonl"),
+                           (self.dir / "judged.txt", ".csv, .tsv or .jsonl"),
                            (judge / "metrics.jsonl", "the model's folder")):
             self.fails(2, "eval", "-m", judge, self.dir / "test.csv", "--predictions", name,
                        says=[says])
