@@ -7,11 +7,12 @@ import contextlib
 import importlib.util
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Union
 
 from ._errors import Error, UsageError
-from ._runtime import get_threads
+from ._runtime import get_threads, names_threads
 
 if importlib.util.find_spec(f"{__package__}._models") is None:
     raise ImportError(
@@ -21,11 +22,28 @@ if importlib.util.find_spec(f"{__package__}._models") is None:
 
 from . import _models  # noqa: E402  (after the message about a build without it)
 
-__all__ = ["_models", "call_options", "fspath", "named", "parse_bytes", "python_names"]
+__all__ = [
+    "_models",
+    "call_options",
+    "fspath",
+    "named",
+    "parse_bytes",
+    "python_names",
+    "rank_and_threads",
+]
 
 if TYPE_CHECKING:
     PathLike = Union[str, "os.PathLike[str]"]
 
+
+
+def _leave_ranks() -> None:
+    # The interpreter has printed the exception that ends the program, and kept it there.
+    _models.leave_ranks(hasattr(sys, "last_type"))
+
+
+# Ranks of mpirun wait for each other, after the threads below have ended.
+atexit.register(_leave_ranks)
 # A thread that still computes when the interpreter ends would meet a library that is half gone.
 atexit.register(_models.wait_for_workers, 1.0)
 
@@ -42,6 +60,14 @@ def parse_bytes(name: str, size: int | str | None) -> int | None:
             f"{name}: {size!r} is not a number of bytes, alone or with K, M, G or T: 512M, 4G"
         )
     return int(float(match[1]) * 2 ** _UNITS[match[2]])
+
+
+def rank_and_threads(threads: int | None) -> tuple[int, int | None]:
+    """The number of this process among those that mpirun started, and the threads of a call that
+    they make together: its share of the machine, where nobody named a number. Waits for all of them
+    when it is called first."""
+    rank, _, share = _models.join_ranks()
+    return rank, share if share > 0 and threads is None and not names_threads() else threads
 
 
 def call_options(

@@ -37,6 +37,11 @@ def get_threads() -> int:
     return _core.used_threads(wanted_threads())
 
 
+def names_threads() -> bool:
+    """Whether set_threads or LONGSPAN_THREADS says how many threads there are."""
+    return _set or _named
+
+
 def wanted_threads() -> int:
     """What calls hand to _core: 0 where it decides itself."""
     if _set or _named:

@@ -100,9 +100,10 @@ class TrainOptions(TaskOptions, total=False):
 
     held_out: share of the training texts that is held out where there is no `eval`.
     steps: updates. epochs: passes over the rows instead, of all tasks but "lm" and "mlm".
-    batch: rows that run together. accumulate: batches of an update. tokens: of a row; 0: the
-        model's positions. lengths: of rows that get longer, "512:1000,4096:" ("lm",
-        "mlm"). seed: of the order of data, dropout, masks and new weights.
+    batch: rows that run together. accumulate: batches of an update, of all processes that mpirun
+        started; by default one each. row_ranks: neighbours among them that share each row.
+        tokens: of a row; 0: the model's positions. lengths: of rows that get longer,
+        "512:1000,4096:" ("lm", "mlm"). seed: of the order of data, dropout, masks and new weights.
     learning_rate: the highest one. schedule: "cosine", "linear", "constant" or "inverse-sqrt"
         after `warmup` updates (-1: 6 % of all), the first two down to the share `final_rate`.
     optimizer: "adamw", "adafactor" or "sgd". weight_decay. beta1, beta2, epsilon: of AdamW.
@@ -136,6 +137,7 @@ class TrainOptions(TaskOptions, total=False):
     epochs: float
     batch: int
     accumulate: int
+    row_ranks: int
     tokens: int
     lengths: str
     seed: int

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from ._data import DataFiles
-from ._native import _models, call_options, fspath, named, parse_bytes, python_names
+from ._native import (
+    _models,
+    call_options,
+    fspath,
+    named,
+    parse_bytes,
+    python_names,
+    rank_and_threads,
+)
 from ._progress import Bar
 from ._train_options import EvalOptions, TrainOptions, check_evaluation, check_training
 from .folders import convert, describe, init_model, verify
@@ -184,6 +192,11 @@ def train(
     progress: a bar; None: if tqdm is installed and the output is a terminal or a notebook.
     options: see TrainOptions.
 
+    Processes that mpirun or srun started together are ranks of one training: each of them makes the
+    same calls with the same options, and gets the same result. The first one (rank 0) writes the
+    output, and its callbacks hear all events; those of others "start" and "step". PeerError:
+    another rank has failed. With LONGSPAN_MPI=0 in the environment each process trains by itself.
+
     Ctrl-C saves the run and raises KeyboardInterrupt; before the first checkpoint, and a second
     time, it ends at once. UsageError for options, FormatError for files, LockedError if another
     process uses `output`, NumericError for a loss that is not finite three times in a row.
@@ -202,7 +215,9 @@ def train(
         given["memory"] = parse_bytes("memory", given["memory"])
     if isinstance(given.get("class_weights"), Mapping):
         given["class_weights"] = json.dumps(dict(given["class_weights"]))
-    with DataFiles("train", task, given) as files, Bar(progress, "steps", task) as bar:
+    rank, threads = rank_and_threads(threads)
+    shown = progress if rank == 0 else False
+    with DataFiles("train", task, given) as files, Bar(shown, "steps", task) as bar:
         given["train"] = files.paths("train", train)
         if eval is not None:
             given["eval"] = files.path("eval", eval)

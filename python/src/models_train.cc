@@ -14,6 +14,7 @@
 #include "longspan/train.h"
 #include "models.h"
 #include "models_data.h"
+#include "models_ranks.h"
 #include "models_values.h"
 
 namespace nb = nanobind;
@@ -34,6 +35,7 @@ void ReadSteps(Options& o, TrainOptions& train) {
   o.Read("tokens", train.tokens);
   o.ReadName("lengths", train.lengths, [](const std::string& text) { return ParseLengths(text); });
   o.Read("accumulate", train.accumulate);
+  o.Read("row_ranks", train.row_ranks);
   o.Read("seed", train.seed);
   o.ReadName("optimizer", train.optimizer.kind,
              [](const std::string& name) { return ParseOptimizer(name); });
@@ -92,6 +94,7 @@ TrainOptions ReadTraining(Options& o, TrainOptions train) {
   ReadSteps(o, train);
   ReadComputing(o, train);
   ReadData(o, train.data.read);
+  train.accumulate_for_ranks = SharedWorld() != nullptr && !o.Has("accumulate");
   return train;
 }
 
@@ -277,11 +280,27 @@ nb::dict Train(nb::handle task, nb::dict given, nb::object on_event, nb::dict ca
   const RunTask run = TaskOf(TextOf(task, "train: task"), options);
   Wishes wishes;
   TrainResult result;
+  World* const world = SharedWorld();
   RunJob(ReadCall({"train", std::move(call)}), Interrupts::kCancel,
          [&](Context& context, const Caller& caller) {
+           const Joined joined(context, world);
            result = run(context, HooksOf(caller, on_event, wishes));
+           // What rank 0 has written is there for all.
+           if (world != nullptr) world->Barrier();
          });
   return ResultObject(result);
+}
+
+// Rank, number of ranks, and this rank's share of its host's threads: (0, 1, 0) alone. Waits for
+// the other ranks when it is called first.
+nb::tuple JoinRanks() {
+  World* world = nullptr;
+  {
+    const nb::gil_scoped_release release;
+    world = SharedWorld();
+  }
+  if (world == nullptr) return nb::make_tuple(0, 1, 0);
+  return nb::make_tuple(world->rank(), world->size(), world->threads());
 }
 
 // {kind: {"step": [...], field: [...]}} of a run's metrics.jsonl.
@@ -305,6 +324,9 @@ void BindTraining(nb::module_& module) {
   module.def("train", &Train, nb::arg("task"), nb::arg("options"), nb::arg("on_event").none(),
              nb::arg("call"));
   module.def("run_log", &ReadLog, nb::arg("path"));
+  module.def("join_ranks", &JoinRanks);
+  module.def("leave_ranks", &LeaveRanks, nb::arg("failed"),
+             nb::call_guard<nb::gil_scoped_release>());
   BindEvaluation(module);
 }
 

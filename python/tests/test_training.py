@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -376,6 +378,65 @@ def test_evaluate_refuses(longformer: Path, reformer: Path, tmp_path: Path) -> N
         longspan.evaluate(longformer, "book.txt", task="qa")
     with pytest.raises(ValueError, match="task is 'ner', need"):
         longspan.evaluate(longformer, "book.txt", task="ner")
+
+
+# ---- ranks --------------------------------------------------------------------------------------
+
+TOGETHER = """
+import sys
+import longspan
+
+task, model, output = sys.argv[1:4]
+rows = [("a good day at the sea", "good"), ("a bad day in the rain", "bad")] * 4
+seen = []
+run = longspan.train(task, model, output, train=rows, eval=rows[:2], steps=2, accumulate=2, batch=2,
+                     log_every=1, callbacks=[lambda event: seen.append(event.kind)])
+print(run.step, run.metrics["accuracy"], run.model().classify("a good day").label, "save" in seen)
+"""
+
+
+def together(program: str, *words: object, ranks: int = 2) -> subprocess.CompletedProcess[str]:
+    module = Path(longspan.__file__).parent / "longspan_mpi.so"
+    has_module = module.exists() or "LONGSPAN_MPI_MODULE" in os.environ
+    if shutil.which("mpirun") is None or not has_module:
+        pytest.skip("no MPI")
+    allowed = {name: "1" for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM")}
+    command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), sys.executable]
+    return subprocess.run(
+        [*command, "-c", program, *map(str, words)], env={**os.environ, **allowed},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_ranks_train_together(longformer: Path, tmp_path: Path) -> None:
+    result = together(TOGETHER, "classify", longformer, tmp_path / "two")
+    assert result.returncode == 0, result.stderr
+    lines = sorted(result.stdout.splitlines())
+    # Rank 0 alone hears of saves.
+    assert [line.rsplit(" ", 1)[1] for line in lines] == ["False", "True"], lines
+    assert lines[0].rsplit(" ", 1)[0] == lines[1].rsplit(" ", 1)[0]
+    alone = subprocess.run(
+        [sys.executable, "-c", TOGETHER, "classify", str(longformer), str(tmp_path / "one")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert alone.stdout.strip() in lines
+    one, two = (tmp_path / name / "model.safetensors" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_rank_that_fails_ends_all(longformer: Path, tmp_path: Path) -> None:
+    fails = """
+import os
+from longspan._native import rank_and_threads
+rank_and_threads(None)
+if os.environ["OMPI_COMM_WORLD_RANK"] == "1": longspan.train = None
+task, model"""
+    program = TOGETHER.replace("\ntask, model", fails, 1)
+    result = together(program, "classify", longformer, tmp_path / "run")
+    assert result.returncode != 0
+    assert "'NoneType' object is not callable" in result.stderr
+    assert "PeerError: rank 1 on " in result.stderr, result.stderr
+    assert "its Python program ends with an exception" in result.stderr
 
 
 # ---- folders ------------------------------------------------------------------------------------
