@@ -276,7 +276,7 @@ TEST_F(TrainingInWindows, TheSameBitsForAnyThreadsAndInterruptions) {
   EXPECT_EQ(Weights("one"), Weights("two"));
   EXPECT_TRUE(Train("stopped", "whole.jsonl", Overflow::kWindow, 1, 3).stopped);
   EXPECT_TRUE(Throws([&] { Train("stopped", "whole.jsonl", Overflow::kTruncate, 1, 0, true); },
-                     ErrorCode::kUsage, "overflow \"window\""));
+                     ErrorCode::kUsage, "with --overflow window, this"));
   EXPECT_EQ(Train("stopped", "whole.jsonl", Overflow::kWindow, 2, 0, true).step, 4);
   EXPECT_EQ(Weights("one"), Weights("stopped"));
 }

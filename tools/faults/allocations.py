@@ -15,7 +15,7 @@ DESCRIPTION = ("Lets the n-th allocation of loading, a step and a save fail, onc
 PHASES = ("loading", "step", "save")
 MARKS = ("/config.json", "/metrics.jsonl", "/.tmp-checkpoint-2")  # paths that begin them
 STATUS = 5
-NOTES = ("resumed at ", "saved ", "step ", "warning: ")  # of a training, not of its end
+NOTES = ("longspan: resumed at ", "saved ", "step ", "warning: ")  # of a training, not its end
 LONGEST_S = 120
 ALL_TO, THEN_EVERY = 2000, 97
 

@@ -113,6 +113,10 @@ def copy_until(run, step, to):
 stopping = threading.Event()  # something was lost: what still runs in other threads may end
 
 
+# What a training says beside the error that it ends with.
+NOTE = re.compile("^longspan: resumed at |the training goes on, and ends when|it is tried again$")
+
+
 class Resumed:
     """One resume of a run, to its end: status, what it said, the step it went on from."""
 
@@ -129,13 +133,14 @@ class Resumed:
             process.communicate()
             raise Lost(f"{out.name}: no end in 60 s")
         self.status = process.returncode
-        found = re.search(r"^resumed at step (\d+)$", self.said, re.MULTILINE)
+        found = re.search(r"^longspan: resumed at step (\d+)$", self.said, re.MULTILINE)
         self.step = int(found.group(1)) if found else None
         saved = re.findall(r"^saved checkpoint-(\d+)$", self.said, re.MULTILINE)
         self.saved = max(map(int, saved), default=0)
 
     def errors(self):
-        return [line for line in self.said.splitlines() if line.startswith("longspan: ")]
+        return [line for line in self.said.splitlines()
+                if line.startswith("longspan: ") and not NOTE.search(line)]
 
 
 def in_parallel(work, items, log):
