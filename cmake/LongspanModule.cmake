@@ -11,7 +11,7 @@
 # longspan_precompile(target kind)
 #   The headers that most files begin with (the standard library's, fmt's, and what `kind` adds) are
 #   compiled once for all targets of that kind. These must have the same flags: GCC 12 crashes on a
-#   precompiled header of another -O. Kinds: library, commands, tests, kernel_tests.
+#   precompiled header of another -O. Kinds: library, commands, tests, model_tests, kernel_tests.
 # longspan_test(name SOURCES ... DEPS module ... [ISAS | AVX2] [PORTABLE] [TWIN] [SLOW]
 #               [LOOPS] [FIRST] [TIMEOUT seconds])
 #   A GoogleTest program, compiled together. A module has one, or two if some of its tests are
@@ -90,7 +90,7 @@ endfunction()
 # What is no kernel is compiled with less optimisation where that costs nothing:
 # - commands parse options and print, and draw;
 # - GoogleTest's macros cost a compiler more than a test gains from any optimisation, unless it runs
-#   references in plain loops once for each instruction set (kernel_tests);
+#   references in plain loops: once for each instruction set (kernel_tests), or twice (model_tests);
 # - in a build for tests, modules that call kernels.
 function(longspan_optimise target kind)
   if(kind STREQUAL "commands")
@@ -133,8 +133,10 @@ function(longspan_test name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE longspan_test_support ${ARG_LIBS})
   longspan_compile_together(${name})
-  if(ARG_ISAS OR ARG_AVX2)
+  if(ARG_ISAS)
     set(kind kernel_tests)
+  elseif(ARG_AVX2)
+    set(kind model_tests)
   else()
     set(kind tests)
   endif()
