@@ -156,8 +156,8 @@ EmbedPlan MakeEmbedPlan(const EmbedTrainingOptions& task, const SentenceFolder& 
         scored ? "two texts with a score" : "pairs or triplets");
   Check(task.negatives_batch >= 1 && task.negatives_batch <= (1 << 20), ErrorCode::kUsage,
         "negatives-batch: {} is not from 1 to {}", task.negatives_batch, 1 << 20);
-  Check(task.scale > 0.0 && task.scale <= 1e6, ErrorCode::kUsage, "scale: {} is not above 0 and at most 1e6",
-        task.scale);
+  Check(task.scale > 0.0 && task.scale <= 1e6, ErrorCode::kUsage,
+        "scale: {} is not above 0 and at most 1e6", task.scale);
   const bool triplet = plan.loss.loss == EmbedLoss::kTriplet;
   Check(triplet || (!task.margin && !task.cosine_distance), ErrorCode::kUsage,
         "{}: has no effect on the loss {}, only on triplet; leave it out",
