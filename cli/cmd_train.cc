@@ -41,10 +41,10 @@ const std::string kRunNotes =
     "--beta1, --beta2 (AdamW), --beta2-decay, --update-clip (Adafactor), --momentum,\n"
     "--nesterov (SGD). Ctrl-C, SIGTERM and SIGHUP save and leave; SIGUSR1 saves.\n";
 
-// Options of this kind that a training and `longspan eval` have in common.
-constexpr const char* kColumnOptions[] = {"--text-column",  "--text-pair-column", "--label-column",
-                                          "--token-column", "--tag-column",       "--span-field",
-                                          "--label-names"};
+// Options of these kinds that a training and `longspan eval` have in common.
+constexpr const char* kRepeatedOptions[] = {
+    "--text-column", "--text-pair-column", "--label-column", "--token-column", "--tag-column",
+    "--span-field",  "--label-names",      "--tokens",       "--overflow",     "--stride"};
 
 // A word that a shell reads as it is written here.
 std::string ShellWord(const std::string& word) {
@@ -58,9 +58,9 @@ std::string ShellWord(const std::string& word) {
 
 }  // namespace
 
-std::string ColumnsGiven(const CLI::App& command) {
+std::string RepeatedOptions(const CLI::App& command) {
   std::string text;
-  for (const char* name : kColumnOptions) {
+  for (const char* name : kRepeatedOptions) {
     const CLI::Option* option = command.get_option_no_throw(name);
     if (option == nullptr || option->count() == 0) continue;
     std::string value;

@@ -33,13 +33,14 @@ int RunTrainCommand(const TrainCommand& c, const TrainRun& run, const std::strin
 const CLI::Option* AddRowTraining(CLI::App* command, CLI::Option* epochs, const std::string& global,
                                   TrainCommand* c);
 
-// The options of columns and fields that were given, as a shell reads them, each after a blank:
-// what an evaluation of the trained model needs to read a file of the same kind. Empty: none was.
-std::string ColumnsGiven(const CLI::App& command);
+// The options of columns, fields and long texts that were given, as a shell reads them, each after
+// a blank: what an evaluation of the trained model needs to read a file of the same kind as its
+// held-out texts were read. Empty: none was.
+std::string RepeatedOptions(const CLI::App& command);
 
 // Lets `command` run `train` of the library. `c` has the command line and c->task, the options of
 // the task; take(c) reads the one into the other. `next` is the command that uses the trained
-// model, with {} for its folder and, if it is an evaluation, another {} for ColumnsGiven. Both
+// model, with {} for its folder and, if it is an evaluation, another {} for RepeatedOptions. Both
 // `globals` and `action` outlive the command.
 template <class Command, class Task>
 void TrainOnRows(CLI::App* command, const std::shared_ptr<Command>& c, const CLI::Option* steps,
@@ -59,7 +60,7 @@ void TrainOnRows(CLI::App* command, const std::shared_ptr<Command>& c, const CLI
         return train(context, options, c->task, hooks);
       };
       return RunTrainCommand(*c, run,
-                             fmt::format(fmt::runtime(next), c->output, ColumnsGiven(*command)));
+                             fmt::format(fmt::runtime(next), c->output, RepeatedOptions(*command)));
     };
   });
 }

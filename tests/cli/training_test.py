@@ -393,6 +393,7 @@ class Training(Case):
         self.assertRegex(result.stderr, r"train: \d+ of 120 texts have more than 12 tokens and are "
                                         r"read in \d+ windows; the longest has 26")
         self.assertRegex(result.stderr, r"held out: \d+ of 60 texts have more than 12 tokens")
+        self.assertIn("TEST.csv --tokens 12 --overflow window --stride 2\n", result.stdout)
         asked = json.loads(self.ok("classify", "-m", judge, self.dir / "test.csv", "--json",
                                    *windows))["results"]
         evaluated = run("eval", "-m", judge, self.dir / "test.csv", "--json", "--predictions",
