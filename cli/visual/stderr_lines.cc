@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdio>
+#include <tuple>
 
 #include "cli/visual/json_text.h"
 
@@ -26,7 +27,7 @@ std::string StderrLine(LineKind kind, std::string_view text) {
 
 void TellLine(std::string_view text, LineKind kind) {
   const std::string line = StderrLine(kind, text);
-  std::fwrite(line.data(), 1, line.size(), stderr);
+  std::ignore = std::fwrite(line.data(), 1, line.size(), stderr);  // nowhere to tell of a failure
 }
 
 void TellNote(const std::string& note) { TellLine(note, LineKind::kNote); }

@@ -110,6 +110,7 @@ struct World::State {
 
   void TakePlaces(const std::vector<std::string>& texts, std::size_t own) {
     std::vector<Place> places;
+    places.reserve(texts.size());
     for (const std::string& text : texts) places.push_back(ParsePlace(text));
     for (const Place& place : places) hosts.push_back(place.host);
     const Place mine = places[own];
@@ -165,7 +166,7 @@ int World::LaunchedRanks() {
 
 std::string World::ModulePath() {
   namespace fs = std::filesystem;
-  if (const std::string named = Variable("LONGSPAN_MPI_MODULE"); !named.empty()) return named;
+  if (std::string named = Variable("LONGSPAN_MPI_MODULE"); !named.empty()) return named;
   std::vector<fs::path> folders;
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
