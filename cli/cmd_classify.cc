@@ -203,26 +203,30 @@ TaskAnswer AnswerOf(const ClassifyCommand& c, const ModelInfo& info, const std::
 }
 
 // A line for each text: of classes the best one with its score, of sets a list of those that are
-// shown; then a column "score NAME" for each label, as `eval --predictions` has them. --top leaves
-// the scores of other labels empty. Of numbers the scores alone, in "score" if there is one.
+// shown; then a column "score NAME" for each label, as `eval --predictions` has them. --top and
+// --threshold leave the scores of other labels empty. Of numbers the scores alone, in "score" if
+// there is one.
 AnswerTable TableOf(const ClassifyCommand& c, const ModelInfo& info) {
   const ScoreKind kind = ScoresOf(info);
   AnswerTable table;
   if (kind != ScoreKind::kValues) table.columns.emplace_back("label");
   const bool single = kind == ScoreKind::kValues && info.labels.size() == 1;
   if (kind == ScoreKind::kClasses || single) table.columns.emplace_back("score");
-  for (const std::string& label : info.labels) {
-    if (!single) table.columns.push_back("score " + label);
+  std::vector<std::string> labels;  // as the fields call them
+  for (idx_t k = 0; k < static_cast<idx_t>(info.labels.size()); ++k) {
+    labels.push_back(ScoreName(info, k));
+    if (!single) table.columns.push_back("score " + labels.back());
   }
-  table.lines = [&c, kind, single, labels = info.labels](const nlohmann::ordered_json& fields) {
+  table.lines = [&c, kind, single, labels](const nlohmann::ordered_json& fields) {
     const nlohmann::ordered_json& given = fields.at("labels");  // the best first
     std::vector<std::string> cells;
     if (kind == ScoreKind::kClasses) cells.push_back(CellOf(given.at(0).at("label")));
     if (kind == ScoreKind::kLabels) {
+      const double least = c.threshold.value_or(kThreshold);
       auto shown = nlohmann::ordered_json::array();
       for (const nlohmann::ordered_json& one : given) {
         const nlohmann::ordered_json& score = one.at("score");
-        const bool above = score.is_number() && score.get<double>() >= c.threshold;
+        const bool above = score.is_number() && score.get<double>() >= least;
         if (c.top > 0 || above) shown.push_back(one.at("label"));
       }
       cells.push_back(CellOf(shown));

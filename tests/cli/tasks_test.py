@@ -411,7 +411,24 @@ class Tasks(Case):
             (row,) = self.table(self.dir / "sets.csv")
             self.assertEqual(list(row), ["input", "label", "score sea", "score land", "score air"])
             self.assertEqual(len(json.loads(row["label"])), expected)
+        # Without options those from one half on, as people are shown them.
+        below = 0
+        for text in SENTENCES:
+            self.ok("classify", "-m", many, "--text", text, "-o", self.dir / "sets.csv")
+            (row,) = self.table(self.dir / "sets.csv")
+            above = {name for name in ("sea", "land", "air") if float(row[f"score {name}"]) >= 0.5}
+            self.assertEqual(set(json.loads(row["label"])), above)
+            below += 3 - len(above)
+        self.assertGreater(below, 0)
         shutil.rmtree(many)
+        numbers = self.model("sequence", problem_type="regression",
+                             id2label={"0": "LABEL_0", "1": "LABEL_1"})
+        (result,) = self.results("classify", "-m", numbers, "--text", SENTENCES[0])
+        self.ok("classify", "-m", numbers, "--text", SENTENCES[0], "-o", self.dir / "numbers.csv")
+        (row,) = self.table(self.dir / "numbers.csv")
+        self.assertEqual({f"score {one['label']}": one["score"] for one in result["labels"]},
+                         {name: float(row[name]) for name in list(row)[1:]})
+        shutil.rmtree(numbers)
         number = self.model("sequence", problem_type="regression", id2label={"0": "stars"})
         (result,) = self.results("classify", "-m", number, "--text", SENTENCES[0])
         self.ok("classify", "-m", number, "--text", SENTENCES[0], "-o", self.dir / "stars.csv")
