@@ -3,7 +3,6 @@
 #include <memory>
 
 #include "cli/data_options.h"
-#include "cli/option_checks.h"
 #include "cli/train_options.h"
 #include "cli/trainings.h"
 #include "longspan/head_training.h"
@@ -38,7 +37,6 @@ void AddTrainQa(CLI::App* command, const Globals& globals, Action& action) {
   TrainOnRows<QaTraining>(
       command, c, steps, globals, action,
       [](QaTraining& own) {
-        CheckStrideHasWindows(*own.command, own.overflow);
         own.task.overflow = ParseOverflow(own.overflow).value_or(text::Overflow::kWindow);
       },
       TrainQuestionAnswering, "longspan eval -m {} TEST.json{}");

@@ -3,7 +3,6 @@
 #include <memory>
 
 #include "cli/data_options.h"
-#include "cli/option_checks.h"
 #include "cli/token_class_options.h"
 #include "cli/train_options.h"
 #include "cli/trainings.h"
@@ -41,7 +40,6 @@ void AddTrainTokenClassify(CLI::App* command, const Globals& globals, Action& ac
       [](TokenClassifyTraining& own) {
         own.fields.PutInto(&own.task);
         own.task.weights = ClassWeights::Parse(own.class_weights);
-        CheckStrideHasWindows(*own.command, own.overflow);
         own.task.overflow = ParseOverflow(own.overflow).value_or(text::Overflow::kWindow);
       },
       TrainTokenClassifier, "longspan eval -m {} TEST{}");

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "cli/option_checks.h"
 #include "cli/ranks.h"
 #include "cli/train_options.h"
 #include "cli/training.h"
@@ -52,6 +53,7 @@ void TrainOnRows(CLI::App* command, const std::shared_ptr<Command>& c, const CLI
     const bool by_steps = steps->count() > 0;
     action = [=, &globals] {
       Context context = RankContext(globals);
+      CheckStrideHasWindows(*command, c->overflow);
       if (by_steps) c->task.epochs = 0.0;
       c->task.global = GlobalRule::Parse(c->global);
       take(*c);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "longspan/counted.h"
+
 namespace longspan::cli {
 
 idx_t PeakRssOf(const std::vector<RankFigures>& ranks) {
@@ -27,8 +29,8 @@ void AddRanks(const RankedStep& step, const std::vector<RankFigures>& ranks,
 
 std::string RanksText(const RankedStep& step, const std::vector<RankFigures>& ranks) {
   std::string text =
-      fmt::format("{} ranks, {} micro-batch{} an update{}; memory is that of the rank with most\n",
-                  ranks.size(), step.accumulate, step.accumulate == 1 ? "" : "es",
+      fmt::format("{} ranks, {} an update{}; memory is that of the rank with most\n", ranks.size(),
+                  Counted(step.accumulate, "micro-batch", "micro-batches"),
                   step.row_ranks == 1 ? "" : fmt::format(", rows shared by {}", step.row_ranks));
   text += fmt::format("{:<10} {:>15} {:>14} {:>14} {:>13}\n", "exchange", "least waited, s",
                       "most waited, s", "% of the step", "most sent, MB");
