@@ -1,4 +1,4 @@
-// Elementary functions on vectors of floats: exponentials, Log, Tanh, Sigmoid, Erf.
+// Elementary functions on vectors of floats: exponentials, Log, Tanh, Sigmoid, Erf, NormalCdf.
 // D is a full or smaller float tag. Coefficients are weighted minimax fits, rounded to fp32 one
 // after another (each rounding is absorbed by the coefficients behind it).
 //
@@ -12,6 +12,7 @@
 //   Tanh                3 ulp                       +-inf -> +-1, NaN stays
 //   Sigmoid             4 ulp above 2^-126          -inf -> 0, inf -> 1, NaN stays
 //   Erf                 2 ulp (1.3e-7 absolute)     +-inf -> +-1, NaN stays
+//   NormalCdf           1.3e-7 absolute             -inf -> 0, inf -> 1, NaN stays
 
 // Included once for every target.
 #if defined(LONGSPAN_SIMD_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -238,7 +239,7 @@ HWY_INLINE V Sigmoid(D d, V x) {
   return hn::Div(numerator, hn::Add(one, q));
 }
 
-// Error function. Good enough for gelu(x) = x / 2 (1 + erf(x / sqrt(2))).
+// Error function.
 template <class D, class V>
 HWY_INLINE V Erf(D d, V x) {
   const V one = hn::Set(d, 1.0f);
@@ -262,6 +263,28 @@ HWY_INLINE V Erf(D d, V x) {
   q = hn::MulAdd(q, t, hn::Set(d, -0x1.707c88p-12f));
   const V large = hn::Sub(one, ExpNonPositive(d, q));
   const V y = hn::IfThenElse(hn::Lt(a, one), small, hn::CopySign(large, x));
+  return math_internal::KeepNan(d, x, y);
+}
+
+// Phi(x) = (1 + erf(x / sqrt(2))) / 2, the normal distribution's, in two thirds of the instructions
+// that it takes by way of Erf. Exactly 0 below -5.6, where it is 1.1e-8.
+template <class D, class V>
+HWY_INLINE V NormalCdf(D d, V x) {
+  // The tail Phi(-|x|) is 2^Q(|x|), absolute error 4e-9.
+  const V a = hn::Abs(x);
+  V q = hn::MulAdd(hn::Set(d, 0x1.101c26p-21f), a, hn::Set(d, -0x1.3dda52p-17f));
+  q = hn::MulAdd(q, a, hn::Set(d, 0x1.384702p-14f));
+  q = hn::MulAdd(q, a, hn::Set(d, -0x1.286e2cp-12f));
+  q = hn::MulAdd(q, a, hn::Set(d, 0x1.91fb2p-17f));
+  q = hn::MulAdd(q, a, hn::Set(d, 0x1.c672d8p-8f));
+  q = hn::MulAdd(q, a, hn::Set(d, -0x1.ad8fc2p-5f));
+  q = hn::MulAdd(q, a, hn::Set(d, -0x1.d63dfcp-2f));
+  q = hn::MulAdd(q, a, hn::Set(d, -0x1.26aec6p+0f));
+  q = hn::MulAdd(q, a, hn::Set(d, -1.0f));
+  V scale;
+  const V p = math_internal::Exp2Parts(d, q, scale);
+  const V tail = math_internal::MulUnlessBelow(d, hn::Neg(a), -5.6f, p, scale);
+  const V y = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0f), tail));
   return math_internal::KeepNan(d, x, y);
 }
 

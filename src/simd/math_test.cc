@@ -29,6 +29,7 @@ LONGSPAN_APPLY(Log)
 LONGSPAN_APPLY(Tanh)
 LONGSPAN_APPLY(Sigmoid)
 LONGSPAN_APPLY(Erf)
+LONGSPAN_APPLY(NormalCdf)
 #undef LONGSPAN_APPLY
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
@@ -59,6 +60,7 @@ HWY_EXPORT(ApplyLog);
 HWY_EXPORT(ApplyTanh);
 HWY_EXPORT(ApplySigmoid);
 HWY_EXPORT(ApplyErf);
+HWY_EXPORT(ApplyNormalCdf);
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -257,6 +259,19 @@ TEST_F(Math, ErfStaysWithinTwoUlp) {
   EXPECT_EQ(One(erf, kInf), 1.0f);
   EXPECT_EQ(One(erf, -kInf), -1.0f);
   EXPECT_TRUE(std::isnan(One(erf, kNan)));
+}
+
+TEST_F(Math, NormalCdfStaysWithinItsError) {
+  const Apply cdf = LONGSPAN_FUNCTION(NormalCdf);
+  const Oracle oracle = [](double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); };
+  EXPECT_LE(LargestError(cdf, oracle, 7.0f, Any).absolute, 1.3e-7);
+  EXPECT_EQ(One(cdf, 0.0f), 0.5f);
+  EXPECT_GT(One(cdf, -5.6f), 0.0f);
+  for (const float far : {std::nextafter(-5.6f, -6.0f), -100.0f, -1e30f, -kInf}) {
+    EXPECT_EQ(One(cdf, far), 0.0f) << far;
+    EXPECT_EQ(One(cdf, -far), 1.0f) << far;
+  }
+  EXPECT_TRUE(std::isnan(One(cdf, kNan)));
 }
 
 }  // namespace

@@ -50,9 +50,7 @@ struct Relu2Activation {
 struct GeluActivation {
   template <bool kSlope, class D, class V>
   static HWY_INLINE V Apply(D d, V h, V& slope) {
-    const V half = hn::Set(d, 0.5f);
-    const V erf = Erf(d, hn::Mul(h, hn::Set(d, 0.707106781f)));
-    const V cumulative = hn::MulAdd(half, erf, half);
+    const V cumulative = NormalCdf(d, h);
     if (kSlope) {
       const V density = hn::Mul(hn::Set(d, 0.398942280f),  // 1 / sqrt(2 pi)
                                 ExpNonPositive(d, hn::Mul(hn::Mul(h, h), hn::Set(d, -0.5f))));
