@@ -235,7 +235,7 @@ WhatIs NothingThere(const fs::path& path) {
 std::string HowToGet(const fs::path& path) {
   return fmt::format(
       "nothing is downloaded: download the model's files (config.json, weights, tokenizer files) "
-      "into a folder {}, e.g. with git or huggingface-cli, and give that folder",
+      "into a folder {}, e.g. with git or hf download, and give that folder",
       Shown(path));
 }
 

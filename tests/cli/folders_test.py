@@ -273,7 +273,7 @@ class Folders(Case):
         self.assertRegex(text, r"labels +\d+: \S+, \S+")
         (self.dir / "empty").mkdir()
         self.fails(4, "info", self.dir / "empty", says=["is an empty folder", "nothing is downloaded"])
-        self.fails(4, "info", self.dir / "none", says=["there is no such folder", "huggingface-cli"])
+        self.fails(4, "info", self.dir / "none", says=["there is no such folder", "hf download"])
 
     def test_nothing_is_downloaded(self):
         for more in ([], ["--to", "longformer"]):
