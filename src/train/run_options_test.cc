@@ -83,6 +83,7 @@ TEST_F(TrainerTest, ARunEndsWhenItsTimeIsOverAndMayGoOn) {
   EXPECT_EQ(first.step, 1);  // at least one
   EXPECT_TRUE(first.out_of_time);
   EXPECT_FALSE(first.stopped);
+  EXPECT_EQ(notes.find("ends early"), std::string::npos) << notes;  // no evaluation is to blame
   EXPECT_EQ(saves.back(), 1);
   EXPECT_EQ(Lines("eval").size(), 1u);
   EXPECT_TRUE(fs::exists(o.output / "numbers.txt"));  // the model lies there, as at the end

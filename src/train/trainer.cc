@@ -493,7 +493,7 @@ class Trainer {
       Save(Failure::kEndsRun);
     }
     const SelectionOptions& selection = options_.selection;
-    if (state_.step < options_.steps) {
+    if (state_.step < options_.steps && EndsEarly()) {
       Note(fmt::format("step {}: the run ends early: {} evaluations in a row have not improved {}",
                        state_.step, state_.without_gain, selection.metric));
     }
