@@ -30,7 +30,8 @@ Precision PrecisionOf(const Tensor& vectors);
 // fewer than two vectors.
 Tensor RangesOf(const Tensor& vectors);
 // Vectors (N, width), fp32, in a precision. `ranges` (2, width): of kInt8; what lies outside of
-// them takes the first or the last step.
+// them takes the first or the last step. kUsage for other shapes and types; kNumeric for a number
+// of kInt8 that is NaN, or whose range is not finite.
 Tensor Quantize(const Tensor& vectors, Precision precision, const Tensor& ranges = {});
 // The lower ends of the steps of int8 vectors, fp32.
 Tensor Dequantize(const Tensor& vectors, const Tensor& ranges);

@@ -77,7 +77,7 @@ class Candidates {
     const text::Encoding& row = windows_[w];
     for (idx_t start = 0; start < row.size(); ++start) {
       if (row.sequence[static_cast<std::size_t>(start)] != 1) continue;
-      const idx_t last = std::min(row.size(), start + options_.longest);
+      const idx_t last = start + std::min(row.size() - start, options_.longest);
       for (idx_t end = start; end < last; ++end) {
         const auto e = static_cast<std::size_t>(end), s = static_cast<std::size_t>(start);
         if (row.sequence[e] != 1) break;

@@ -52,6 +52,11 @@ Tensor ToInt8(const Tensor& vectors, idx_t width, const Tensor& ranges) {
   for (idx_t i = 0; i < vectors.size(); ++i) {
     const idx_t place = i % width;
     const float step = std::floor((x[i] - least[place]) / steps[static_cast<std::size_t>(place)]);
+    Check(
+        !std::isnan(step), ErrorCode::kNumeric,
+        "int8: number {} of vector {} is {}, its range is from {} to {}: no step stands for that; "
+        "look for texts or weights whose numbers are not finite",
+        place, i / width, x[i], least[place], least[width + place]);
     out[i] = static_cast<std::int8_t>(std::clamp(step, 0.0f, kSteps) - 128.0f);
   }
   return result;

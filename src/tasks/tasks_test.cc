@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/errors.h"
 #include "families/longformer/family.h"
@@ -312,6 +313,11 @@ TEST(Answers, AreTheBestPairOfStartAndEnd) {
   ASSERT_EQ(answers.size(), 3u);
   for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(answers[i].score, scores[i], 1e-7);
   EXPECT_LT(answers[0].chars.begin, answers[0].chars.end);
+  constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
+  const auto any = FindAnswers(context, model, rows, {.most = 3, .longest = kMost})[0];
+  const auto whole = FindAnswers(context, model, rows, {.most = 3, .longest = row.size()})[0];
+  ASSERT_EQ(any.size(), 3u);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(any[i].score, whole[i].score);
   const auto none =
       FindAnswers(context, model, rows, {.most = 100, .longest = 1, .may_be_none = true})[0];
   ASSERT_EQ(none.size(), 21u);

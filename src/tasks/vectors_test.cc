@@ -83,6 +83,10 @@ TEST(Quantize, WhatCannotBeIsRefused) {
         Quantize(all, Precision::kInt8, Matrix(4, {1, 2, 3, 4, 5, 6, 7, 8}));
       },
       ErrorCode::kUsage, "need (2, 5)"));
+  Tensor odd = Matrix(5, kFour);
+  odd.data<float>()[6] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(Throws([&] { Quantize(odd, Precision::kInt8, RangesOf(all)); }, ErrorCode::kNumeric,
+                     "int8: number 1 of vector 1 is nan"));
   EXPECT_TRUE(Throws([] { ParsePrecision("int4"); }, ErrorCode::kUsage,
                      "'int4' is none of float32, int8, ubinary"));
 }
