@@ -418,6 +418,19 @@ TEST(FindLongestStep, SaysWhatElseEndsIt) {
   EXPECT_NE(longest.refused.find("do not fit 16 bits"), std::string::npos) << longest.refused;
 }
 
+TEST(FindLongestStep, EndsWhenItIsCancelled) {
+  int calls = 0;
+  const auto rehearse = [&](idx_t tokens) -> StepNeeds {
+    if (++calls == 3) throw Cancelled();
+    StepNeeds needs;
+    needs.tokens = tokens;
+    needs.memory.scratch = static_cast<std::size_t>(tokens);
+    return needs;
+  };
+  EXPECT_THROW(FindLongestStep(rehearse, 1, 1 << 16), Cancelled);
+  EXPECT_EQ(calls, 3);
+}
+
 TEST(FindLongestStep, RefusesAModelThatIsTooLarge) {
   try {
     LongestOf(ReformerPreset("base"), 1, std::size_t{100} << 20, 1);

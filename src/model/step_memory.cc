@@ -160,6 +160,8 @@ LongestStep FindLongestStep(const std::function<StepNeeds(idx_t tokens)>& rehear
       }
       CheckSmallest(units, needs, bytes);
       error.reset();
+    } catch (const Cancelled&) {
+      throw;
     } catch (const Error& refusal) {
       if (units == 1) throw;
       error = refusal;

@@ -42,7 +42,7 @@ constexpr idx_t kPlanTokens = 64;
 
 // The longest rows of which a step needs `bytes` at most. `rehearse` says what one of so many
 // tokens needs, as if there were positions for any length (ModelConfig::GrowPositions). kLimit when
-// not even kPlanTokens tokens fit.
+// not even kPlanTokens tokens fit; Cancelled where `rehearse` throws it.
 LongestStep FindLongestStep(const std::function<StepNeeds(idx_t tokens)>& rehearse, idx_t rows,
                             std::size_t bytes);
 
