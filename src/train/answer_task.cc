@@ -36,11 +36,6 @@ std::vector<std::vector<text::Encoding>> EncodeQuestions(Context& context,
   return windows;
 }
 
-std::string OverflowText(text::Overflow overflow) {
-  if (overflow == text::Overflow::kWindow) return "window";
-  return overflow == text::Overflow::kTruncate ? "truncate" : "error";
-}
-
 // The best answer of each question, and its score.
 std::vector<AnsweredPair> PairsOf(const AnswerRows& rows, const AnsweredTexts& texts,
                                   std::span<const AnswerLogits> logits,
@@ -165,14 +160,9 @@ AnswerTask::AnswerTask(const TrainOptions& options, const AnswerTaskOptions& tas
       held_out_(std::move(held_out)),
       held_texts_(std::move(held_texts)) {}
 
-std::string AnswerTask::DataFingerprint() const {
-  return train_.fingerprint + " " + held_out_.fingerprint +
-         fmt::format(" tokens {} and {}", train_.tokens(), held_out_.tokens());
-}
-
 nlohmann::json AnswerTask::DecidingOptions() const {
   nlohmann::json deciding = {{"task", "qa"},
-                             {"overflow", OverflowText(task_.overflow)},
+                             {"overflow", OverflowName(task_.overflow)},
                              {"longest", task_.longest},
                              {"text_column", options().data.read.text_field}};
   if (task_.stride) deciding["stride"] = *task_.stride;

@@ -60,7 +60,7 @@ class AnswerTask final : public RowTask {
              const text::Tokenizer& tokenizer, const TextModelInfo& info, AnswerRows train,
              AnswerRows held_out, AnsweredTexts held_texts, bool may_be_none);
 
-  std::string DataFingerprint() const override;
+  std::string DataFingerprint() const override { return FingerprintOf(train_, held_out_); }
   nlohmann::json DecidingOptions() const override;
   TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
   HeldOutTexts held_out_texts() const override { return {held_out_.questions(), "exact_match"}; }

@@ -1,10 +1,8 @@
 // Training and evaluating answers on files: from options to a task.
 
-#include <tuple>
 #include <utility>
 
 #include "families/families.h"
-#include "model/model_options.h"
 #include "train/answer_task.h"
 #include "train/row_training.h"
 #include "train/task_options.h"
@@ -17,17 +15,11 @@ TrainResult TrainQuestionAnswering(Context& context, const TrainOptions& given,
   CheckTaskOptions(given, "qa", {"exact_match", "f1"});
   auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   std::vector<std::string> notes;
-  const DataOptions& read = options.data.read;
-  const data::ScratchPlace place{options.output};
-  AnsweredTexts train = ReadAnsweredTexts(options.data.train, read, &notes, place), held_out;
-  if (options.data.eval.empty()) {
-    held_out = {train.source, {}, train.fingerprint};
-    std::tie(train.rows, held_out.rows) =
-        SplitRows(train.rows, options.data.held_out, options.seed);
-  } else {
-    held_out = ReadAnsweredTexts({options.data.eval}, read, &notes, place);
-  }
-  CheckBothParts(train.rows.size(), held_out.rows.size());
+  const auto read = [&, &options = options](const std::vector<std::filesystem::path>& files) {
+    return ReadAnsweredTexts(files, options.data.read, &notes, data::ScratchPlace{options.output});
+  };
+  AnsweredTexts train = read(options.data.train);
+  AnsweredTexts held_out = TakeHeldOut(options, read, &train);
   const bool may_be_none = train.unanswerable() || held_out.unanswerable();
   const auto tokenizer = OpenModelTokenizer(options.model);
   AnswerRows rows = TokenizeAnswered(context, *tokenizer, train, info, task, options.tokens, false);
@@ -45,12 +37,9 @@ TrainResult TrainQuestionAnswering(Context& context, const TrainOptions& given,
 
 AnswerEval EvaluateQuestionAnswering(Context& context, const AnswerEvalOptions& o,
                                      std::vector<AnsweredPair>* predictions) {
-  LoadOptions load;
-  load.family = OptionsOf(o.reformer);
   std::vector<std::string> notes;
-  const auto model = LoadTextModel(o.model, load, &notes);
+  const auto model = LoadToEvaluate(o.model, o.reformer, HeadKind::kQuestion, &notes);
   const TextModelInfo& info = model->info();
-  CheckHead(o.model, info, HeadKind::kQuestion);
   const idx_t tokens = TokensOfRows(o.tokens, info);
   const AnsweredTexts texts = ReadAnsweredTexts({o.file}, o.data, &notes);
   const auto tokenizer = OpenModelTokenizer(o.model);

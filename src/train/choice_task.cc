@@ -103,15 +103,9 @@ ChoiceTask::ChoiceTask(const TrainOptions& options, const ChoiceTaskOptions& tas
   }
 }
 
-std::string ChoiceTask::DataFingerprint() const {
-  return train_.fingerprint + " " + held_out_.fingerprint +
-         fmt::format(" tokens {} and {}", train_.tokens(), held_out_.tokens());
-}
-
 nlohmann::json ChoiceTask::DecidingOptions() const {
-  const bool cuts = task_.overflow == text::Overflow::kTruncate;
   return WithSharedOptions({{"task", "multiple-choice"},
-                            {"overflow", cuts ? "truncate" : "error"},
+                            {"overflow", OverflowName(task_.overflow)},
                             {"text_column", options().data.read.text_field},
                             {"label_column", options().data.read.label_field}},
                            task_.epochs);

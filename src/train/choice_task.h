@@ -40,7 +40,7 @@ class ChoiceTask final : public RowTask {
              const text::Tokenizer& tokenizer, const TextModelInfo& info, ChoiceRows train,
              ChoiceRows held_out);
 
-  std::string DataFingerprint() const override;
+  std::string DataFingerprint() const override { return FingerprintOf(train_, held_out_); }
   nlohmann::json DecidingOptions() const override;
   TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
   HeldOutTexts held_out_texts() const override { return {held_out_.questions(), "accuracy"}; }

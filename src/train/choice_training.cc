@@ -1,11 +1,9 @@
 // Training and evaluating choices on files: from options to a task.
 
 #include <algorithm>
-#include <tuple>
 #include <utility>
 
 #include "families/families.h"
-#include "model/model_options.h"
 #include "tasks/scores.h"
 #include "train/choice_task.h"
 #include "train/row_training.h"
@@ -35,17 +33,11 @@ TrainResult TrainMultipleChoice(Context& context, const TrainOptions& given,
   CheckTaskOptions(given, "multiple-choice", {"accuracy"});
   auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   std::vector<std::string> notes;
-  const DataOptions& read = options.data.read;
-  const data::ScratchPlace place{options.output};
-  ChoiceTexts train = ReadChoiceTexts(options.data.train, read, &notes, place), held_out;
-  if (options.data.eval.empty()) {
-    held_out = {train.source, {}, train.fingerprint};
-    std::tie(train.rows, held_out.rows) =
-        SplitRows(train.rows, options.data.held_out, options.seed);
-  } else {
-    held_out = ReadChoiceTexts({options.data.eval}, read, &notes, place);
-  }
-  CheckBothParts(train.rows.size(), held_out.rows.size());
+  const auto read = [&, &options = options](const std::vector<std::filesystem::path>& files) {
+    return ReadChoiceTexts(files, options.data.read, &notes, data::ScratchPlace{options.output});
+  };
+  ChoiceTexts train = read(options.data.train);
+  ChoiceTexts held_out = TakeHeldOut(options, read, &train);
   const auto tokenizer = OpenModelTokenizer(options.model);
   ChoiceRows rows = TokenizeChoices(context, *tokenizer, train, info, task, options.tokens);
   ChoiceRows held = TokenizeChoices(context, *tokenizer, held_out, info, task, options.tokens);
@@ -61,12 +53,9 @@ TrainResult TrainMultipleChoice(Context& context, const TrainOptions& given,
 
 ChoiceEval EvaluateMultipleChoice(Context& context, const ChoiceEvalOptions& o,
                                   std::vector<ChosenAnswer>* predictions) {
-  LoadOptions load;
-  load.family = OptionsOf(o.reformer);
   std::vector<std::string> notes;
-  const auto model = LoadTextModel(o.model, load, &notes);
+  const auto model = LoadToEvaluate(o.model, o.reformer, HeadKind::kChoice, &notes);
   const TextModelInfo& info = model->info();
-  CheckHead(o.model, info, HeadKind::kChoice);
   const idx_t tokens = TokensOfRows(o.tokens, info);
   const ChoiceTexts texts = ReadChoiceTexts({o.file}, o.data, &notes);
   const auto tokenizer = OpenModelTokenizer(o.model);

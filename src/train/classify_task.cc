@@ -315,11 +315,6 @@ ClassifyTask::ClassifyTask(const TrainOptions& options, const ClassifyOptions& t
       weights_(ResolveClassWeights(task.weights, target_.labels,
                                    CountsOf(labels_, target_.labels.size()))) {}
 
-std::string ClassifyTask::DataFingerprint() const {
-  return train_.fingerprint + " " + held_out_.fingerprint +
-         fmt::format(" tokens {} and {}", train_.tokens(), held_out_.tokens());
-}
-
 nlohmann::json ClassifyTask::DecidingOptions() const {
   nlohmann::json deciding = {{"task", "classify"},
                              {"problem", ProblemName(target_.problem)},
@@ -331,7 +326,7 @@ nlohmann::json ClassifyTask::DecidingOptions() const {
   if (!weights_.empty()) deciding["class_weights"] = weights_;
   if (task_.label_smoothing > 0.0) deciding["label_smoothing"] = task_.label_smoothing;
   if (task_.overflow == text::Overflow::kWindow) {
-    deciding["overflow"] = "window";
+    deciding["overflow"] = OverflowName(task_.overflow);
     deciding["stride"] = task_.stride;
   }
   return WithSharedOptions(std::move(deciding), task_.epochs);

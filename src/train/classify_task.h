@@ -93,7 +93,7 @@ class ClassifyTask : public RowTask {
                const text::Tokenizer& tokenizer, const TextModelInfo& info, ClassifyTarget target,
                ClassifyRows train, ClassifyRows held_out);
 
-  std::string DataFingerprint() const override;
+  std::string DataFingerprint() const override { return FingerprintOf(train_, held_out_); }
   nlohmann::json DecidingOptions() const override;
   TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
   HeldOutTexts held_out_texts() const override;

@@ -1,11 +1,9 @@
 // Training and evaluating classifiers on files of labelled texts: from options to a task.
 
-#include <tuple>
 #include <utility>
 
 #include "base/errors.h"
 #include "families/families.h"
-#include "model/model_options.h"
 #include "tasks/task_model.h"
 #include "train/class_weights.h"
 #include "train/classify_task.h"
@@ -31,14 +29,6 @@ void TellAboutLongTexts(const TrainHooks& hooks, const char* part, const Classif
   if (!note.empty()) TellNote(hooks, fmt::format("{}: {}", part, note));
 }
 
-// Takes the texts apart: those that are held out are the second part.
-std::pair<LabelledTexts, LabelledTexts> SplitTexts(LabelledTexts all, double share,
-                                                   std::uint64_t seed) {
-  LabelledTexts held{all.source, {}, all.sets, all.one_hot, all.fingerprint};
-  std::tie(all.rows, held.rows) = SplitRows(all.rows, share, seed);
-  return {std::move(all), std::move(held)};
-}
-
 }  // namespace
 
 TrainResult TrainClassifier(Context& context, const TrainOptions& given,
@@ -52,22 +42,20 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   const data::ScratchPlace place{options.output};
   LabelledTexts train =
       ReadLabelledTexts(options.data.train, options.data.read, problem, &notes, place);
-  LabelledTexts held_out;
   const ClassifyTarget target = ChooseTarget(train, problem, info, train.one_hot);
   CheckSelection(options, "classify --problem " + ProblemName(target.problem),
                  MetricNames(target.problem));
   CheckClassLoss(task, target.problem);
-  if (options.data.eval.empty()) {
-    std::tie(train, held_out) = SplitTexts(std::move(train), options.data.held_out, options.seed);
-  } else {
-    held_out =
-        ReadLabelledTexts({options.data.eval}, options.data.read, target.problem, &notes, place);
-    const auto width = static_cast<idx_t>(target.labels.size());
-    Check(held_out.one_hot == 0 || held_out.one_hot == width, ErrorCode::kFormat,
-          "{}: labels are {} zeros and ones, the training has {} labels", held_out.source,
-          held_out.one_hot, width);
-  }
-  CheckBothParts(train.rows.size(), held_out.rows.size());
+  LabelledTexts held_out = TakeHeldOut(
+      options,
+      [&, &options = options](const std::vector<std::filesystem::path>& files) {
+        return ReadLabelledTexts(files, options.data.read, target.problem, &notes, place);
+      },
+      &train);
+  const auto width = static_cast<idx_t>(target.labels.size());
+  Check(held_out.one_hot == 0 || held_out.one_hot == width, ErrorCode::kFormat,
+        "{}: labels are {} zeros and ones, the training has {} labels", held_out.source,
+        held_out.one_hot, width);
   const auto tokenizer = OpenModelTokenizer(options.model);
   ClassifyRows rows = TokenizeRows(context, *tokenizer, train, target, info, limits);
   ClassifyRows held = TokenizeRows(context, *tokenizer, held_out, target, info, limits);
@@ -89,12 +77,9 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
 
 ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& o,
                                   Predictions* predictions) {
-  LoadOptions load;
-  load.family = OptionsOf(o.reformer);
   std::vector<std::string> notes;
-  const auto model = LoadTextModel(o.model, load, &notes);
+  const auto model = LoadToEvaluate(o.model, o.reformer, HeadKind::kSequence, &notes);
   const TextModelInfo& info = model->info();
-  CheckHead(o.model, info, HeadKind::kSequence);
   const idx_t tokens = TokensOfRows(o.tokens, info);
   ClassifyTarget target{info.labels, info.problem};
   const bool inferred = info.problem == ProblemType::kInferred;

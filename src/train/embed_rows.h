@@ -39,7 +39,8 @@ struct EmbedRows {
   std::string fingerprint;
 
   idx_t size() const { return static_cast<idx_t>(rows.size()); }
-  idx_t negatives() const;  // of all rows
+  idx_t tokens() const { return texts.rows.tokens(); }  // of all texts
+  idx_t negatives() const;                              // of all rows
 };
 
 // kLimit for a text that is too long and may not be (kError), with the number of such texts;

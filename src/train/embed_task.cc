@@ -36,11 +36,6 @@ bool ScalesCosines(EmbedLoss loss) {
   return loss == EmbedLoss::kInBatch || loss == EmbedLoss::kCosent;
 }
 
-const char* OverflowName(text::Overflow overflow) {
-  if (overflow == text::Overflow::kWindow) return "window";
-  return overflow == text::Overflow::kTruncate ? "truncate" : "error";
-}
-
 std::vector<idx_t> NumbersTo(idx_t count) {
   std::vector<idx_t> numbers(static_cast<std::size_t>(count));
   std::iota(numbers.begin(), numbers.end(), idx_t{0});
@@ -243,12 +238,6 @@ void EmbedTask::Load(const std::filesystem::path& directory, Origin origin,
 // The pooler of a bare Longformer reads the first token, and no vector reads the pooler.
 bool EmbedTask::Trains(const ParameterInfo& info) const {
   return !info.name.starts_with("pooler.");
-}
-
-std::string EmbedTask::DataFingerprint() const {
-  return train_.fingerprint + " " + held_out_.fingerprint +
-         fmt::format(" tokens {} and {}", train_.texts.rows.tokens(),
-                     held_out_.texts.rows.tokens());
 }
 
 nlohmann::json EmbedTask::DecidingOptions() const {

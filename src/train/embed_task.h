@@ -39,7 +39,7 @@ class EmbedTask final : public TextTask {
 
   void Load(const std::filesystem::path& directory, Origin origin,
             std::vector<std::string>* notes) override;
-  std::string DataFingerprint() const override;
+  std::string DataFingerprint() const override { return FingerprintOf(train_, held_out_); }
   nlohmann::json DecidingOptions() const override;
   StepSize Draw(idx_t step) override;
   TaskLoss Accumulate(Context& context, idx_t micro, float scale,

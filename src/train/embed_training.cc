@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
-#include <tuple>
 #include <utility>
 
 #include "base/errors.h"
 #include "families/families.h"
 #include "longspan/counted.h"
-#include "model/model_options.h"
 #include "train/embed_task.h"
 #include "train/evaluate.h"
 #include "train/row_training.h"
@@ -122,20 +120,15 @@ TrainResult TrainEmbedder(Context& context, const TrainOptions& given,
   CheckTrainOptions(options);
   CheckEpochs(task.epochs);
   std::vector<std::string> notes;
-  const data::ScratchPlace place{options.output};
-  PairTexts train =
-      ReadPairTexts(options.data.train, options.data.read, task.columns, &notes, place);
-  PairTexts held_out{train.source, {}, train.scored, train.fingerprint};
-  if (options.data.eval.empty()) {
-    std::tie(train.rows, held_out.rows) =
-        SplitRows(train.rows, options.data.held_out, options.seed);
-  } else {
-    held_out = ReadPairTexts({options.data.eval}, options.data.read, task.columns, &notes, place);
-    Check(held_out.scored == train.scored, ErrorCode::kFormat,
-          "{}: has {}, the training data has {}", held_out.source,
-          held_out.scored ? "scores" : "no scores", train.scored ? "scores" : "none");
-  }
-  CheckBothParts(train.rows.size(), held_out.rows.size());
+  const auto read = [&](const std::vector<std::filesystem::path>& files) {
+    return ReadPairTexts(files, options.data.read, task.columns, &notes,
+                         data::ScratchPlace{options.output});
+  };
+  PairTexts train = read(options.data.train);
+  PairTexts held_out = TakeHeldOut(options, read, &train);
+  Check(held_out.scored == train.scored, ErrorCode::kFormat, "{}: has {}, the training data has {}",
+        held_out.source, held_out.scored ? "scores" : "no scores",
+        train.scored ? "scores" : "none");
   const bool triplets = std::any_of(held_out.rows.begin(), held_out.rows.end(),
                                     [](const PairRow& row) { return !row.negatives.empty(); });
   CheckSelection(options, "embed on such rows", EmbedMetricNames(train.scored, triplets));
@@ -163,10 +156,8 @@ TrainResult TrainEmbedder(Context& context, const TrainOptions& given,
 }
 
 EmbedderEval EvaluateEmbedder(Context& context, const EmbedderEvalOptions& o) {
-  LoadOptions load;
-  load.family = OptionsOf(o.reformer);
   std::vector<std::string> notes;
-  const auto model = LoadTextModel(o.model, load, &notes);
+  const auto model = LoadToEvaluate(o.model, o.reformer, std::nullopt, &notes);
   const TextModelInfo& info = model->info();
   const SentenceFolder folder = FolderFor(o.model, o.task, info);
   const auto tokenizer = OpenModelTokenizer(o.model);

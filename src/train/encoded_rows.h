@@ -1,6 +1,8 @@
 // Rows of ids, tokenized once, and batches of them.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -46,6 +48,14 @@ class EncodedRows {
   std::vector<idx_t> begins_{0};           // where each row begins; its end is the next one's begin
   std::vector<std::string> where_;         // of each row
 };
+
+// What a resumed run must find again: the fingerprints of what was read, and how many tokens it has
+// become.
+template <class Rows>
+std::string FingerprintOf(const Rows& train, const Rows& held_out) {
+  return fmt::format("{} {} tokens {} and {}", train.fingerprint, held_out.fingerprint,
+                     train.tokens(), held_out.tokens());
+}
 
 // The rows with these numbers as a batch without targets: side by side where the model takes them
 // so, else padded to the longest.

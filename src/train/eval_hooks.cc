@@ -1,6 +1,8 @@
 #include "train/eval_hooks.h"
 
 #include "base/errors.h"
+#include "families/families.h"
+#include "model/model_options.h"
 #include "train/run_ranks.h"
 
 namespace longspan {
@@ -27,6 +29,17 @@ EvalHooks AgreedHooks(Context& context, const ParameterTable& weights,
     ranks.CheckSame(facts);
   }
   return HooksOf(context);
+}
+
+std::unique_ptr<TextModel> LoadToEvaluate(const std::filesystem::path& folder,
+                                          const ReformerOptions& reformer,
+                                          std::optional<HeadKind> head,
+                                          std::vector<std::string>* notes) {
+  LoadOptions load;
+  load.family = OptionsOf(reformer);
+  auto model = LoadTextModel(folder, load, notes);
+  if (head) CheckHead(folder, model->info(), *head);
+  return model;
 }
 
 }  // namespace longspan

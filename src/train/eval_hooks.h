@@ -1,11 +1,17 @@
 // How an evaluation runs and tells its progress, alone or within a training.
 #pragma once
 
+#include <filesystem>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "longspan/context.h"
+#include "longspan/model_info.h"
 #include "model/parameters.h"
+#include "model/text_model.h"
 
 namespace longspan {
 
@@ -27,5 +33,12 @@ EvalHooks HooksOf(Context& context);
 // weights or texts with another fingerprint.
 EvalHooks AgreedHooks(Context& context, const ParameterTable& weights,
                       const std::string& fingerprint);
+
+// The model of such an evaluation. kFormat unless it has this head, if one is wanted; errors of
+// LoadTextModel, whose warnings go to `notes`.
+std::unique_ptr<TextModel> LoadToEvaluate(const std::filesystem::path& folder,
+                                          const ReformerOptions& reformer,
+                                          std::optional<HeadKind> head,
+                                          std::vector<std::string>* notes);
 
 }  // namespace longspan

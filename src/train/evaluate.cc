@@ -97,8 +97,7 @@ EvalResult ResultOf(const HeadLoss& total) {
 }
 
 EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o) {
-  Check(o.held_out > 0.0 && o.held_out <= 1.0, ErrorCode::kUsage,
-        "eval: held-out fraction {} is not above 0 and at most 1", o.held_out);
+  CheckEvaluatedShare(o.held_out);
   LoadOptions load;
   load.family = OptionsOf(o.reformer);
   std::vector<std::string> notes;

@@ -5,11 +5,11 @@
 #include "base/errors.h"
 #include "families/families.h"
 #include "longspan/evaluate.h"
-#include "model/model_options.h"
 #include "train/mlm_task.h"
 #include "train/row_lengths.h"
 #include "train/schedule.h"
 #include "train/task_options.h"
+#include "train/text_data.h"
 #include "train/trainer.h"
 
 namespace longspan {
@@ -30,15 +30,11 @@ TrainResult TrainMaskedLm(Context& context, const TrainOptions& given, const Mas
 }
 
 MaskedLmEval EvaluateMaskedLm(Context& context, const MaskedLmEvalOptions& o) {
-  Check(o.held_out > 0.0 && o.held_out <= 1.0, ErrorCode::kUsage,
-        "eval: held-out fraction {} is not above 0 and at most 1", o.held_out);
+  CheckEvaluatedShare(o.held_out);
   CheckMaskedLmOptions(o.task);
-  LoadOptions load;
-  load.family = OptionsOf(o.reformer);
   MaskedLmEval result;
-  const auto model = LoadTextModel(o.model, load, &result.notes);
+  const auto model = LoadToEvaluate(o.model, o.reformer, HeadKind::kMaskedLm, &result.notes);
   const TextModelInfo& info = model->info();
-  CheckHead(o.model, info, HeadKind::kMaskedLm);
   const auto tokenizer = OpenModelTokenizer(o.model);
   const MaskedRows form(*tokenizer, info, o.task.mask_share);
   result.tokens = TokensOfRows(o.tokens, info);

@@ -8,7 +8,6 @@
 #include "families/families.h"
 #include "longspan/counted.h"
 #include "longspan/files.h"
-#include "model/model_options.h"
 #include "train/evaluate.h"
 #include "train/rerank_task.h"
 #include "train/row_training.h"
@@ -96,12 +95,9 @@ TrainResult TrainReranker(Context& context, const TrainOptions& given,
 }
 
 RerankerEval EvaluateReranker(Context& context, const RerankerEvalOptions& o) {
-  LoadOptions load;
-  load.family = OptionsOf(o.reformer);
   std::vector<std::string> notes;
-  const auto model = LoadTextModel(o.model, load, &notes);
+  const auto model = LoadToEvaluate(o.model, o.reformer, HeadKind::kSequence, &notes);
   const TextModelInfo& info = model->info();
-  CheckHead(o.model, info, HeadKind::kSequence);
   Check(info.label_count() == 1, ErrorCode::kFormat, "{}: has {} labels; a reranker has one",
         io::Escape(o.model.string()), info.label_count());
   const CrossEncoderFolder folder = ReadCrossEncoderFolder(o.model);

@@ -2,9 +2,11 @@
 // epoch has, notes for people.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -31,11 +33,30 @@ std::pair<StoredRows<Row>, StoredRows<Row>> SplitRows(const StoredRows<Row>& all
 // kUsage unless there is a row to train on and one that is held out.
 void CheckBothParts(std::size_t train, std::size_t held_out);
 
+// The texts held out of a training: those of options.data.eval, which read(files) gives, or rows
+// that are taken out of `train`. Texts: rows, and what else was found while they were read. kUsage
+// unless both parts have a row.
+template <class Texts, class Read>
+Texts TakeHeldOut(const TrainOptions& options, const Read& read, Texts* train) {
+  Texts held_out;
+  if (options.data.eval.empty()) {
+    held_out = *train;
+    std::tie(train->rows, held_out.rows) =
+        SplitRows(train->rows, options.data.held_out, options.seed);
+  } else {
+    held_out = read(std::vector<std::filesystem::path>{options.data.eval});
+  }
+  CheckBothParts(train->rows.size(), held_out.rows.size());
+  return held_out;
+}
+
 // kUsage unless epochs are from 0 to a million; 0 lets the number of steps count.
 void CheckEpochs(double epochs);
 // The updates of so many passes over `rows` rows, at least one (train/length_batches.h).
 idx_t UpdatesOf(double epochs, idx_t rows, idx_t batch, idx_t accumulate);
 
+// "window", "truncate", "truncate-first" or "error": as options are typed and runs record them.
+const char* OverflowName(text::Overflow overflow);
 void TellNote(const TrainHooks& hooks, const std::string& note);
 // "train: 3 of 40 texts are cut to 512 tokens", unless `cut` is 0.
 void TellAboutCuts(const TrainHooks& hooks, const char* part, idx_t cut, idx_t texts, idx_t tokens);

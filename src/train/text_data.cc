@@ -31,6 +31,11 @@ idx_t LastPart(idx_t size, double share) {
   return static_cast<idx_t>(static_cast<double>(size) * share);
 }
 
+void CheckEvaluatedShare(double share) {
+  Check(share > 0.0 && share <= 1.0, ErrorCode::kUsage, "held-out: {} is not above 0 and at most 1",
+        share);
+}
+
 std::span<const std::uint8_t> HeldOutPart(std::span<const std::uint8_t> bytes, double share) {
   const auto count = static_cast<std::size_t>(LastPart(static_cast<idx_t>(bytes.size()), share));
   return bytes.last(std::min(count, bytes.size()));
@@ -51,8 +56,7 @@ data::CorpusRules CorpusRulesFor(const DataOptions& options, bool of_bytes,
 
 LastText::LastText(const std::filesystem::path& path, const DataOptions& options, bool of_bytes,
                    double share) {
-  Check(share > 0.0 && share <= 1.0, ErrorCode::kUsage,
-        "held-out fraction {} is not above 0 and at most 1", share);
+  CheckEvaluatedShare(share);
   corpus = data::ReadCorpus({path}, CorpusRulesFor(options, of_bytes));
   joined = Joined(corpus.files);
   all = AllOf(corpus.files, joined);

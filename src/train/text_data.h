@@ -75,6 +75,8 @@ class TextData {
 
 // Size of the last part: floor(size * share).
 idx_t LastPart(idx_t size, double share);
+// kUsage unless such a share of a text to be evaluated is above 0 and at most 1.
+void CheckEvaluatedShare(double share);
 // The last floor(size * share) bytes.
 std::span<const std::uint8_t> HeldOutPart(std::span<const std::uint8_t> bytes, double share);
 

@@ -17,13 +17,7 @@
 namespace longspan {
 namespace {
 
-std::string OverflowName(text::Overflow overflow) {
-  return overflow == text::Overflow::kWindow     ? "window"
-         : overflow == text::Overflow::kTruncate ? "truncate"
-                                                 : "error";
-}
-
-void CheckTaskOptions(const TokenClassOptions& task) {
+void CheckTokenClassOptions(const TokenClassOptions& task) {
   Check(task.overflow != text::Overflow::kTruncateFirst, ErrorCode::kUsage,
         "overflow: words are read whole, in windows or cut; use window, truncate or error");
   Check(task.stride >= 0, ErrorCode::kUsage, "stride: {} is below 0", task.stride);
@@ -121,7 +115,7 @@ std::vector<std::string> ChooseTags(const TaggedTexts& texts, const TextModelInf
 TaggedRows TokenizeTagged(Context& context, const text::Tokenizer& tokenizer,
                           const TaggedTexts& texts, const std::vector<std::string>& labels,
                           const TextModelInfo& info, const TokenClassOptions& task, idx_t tokens) {
-  CheckTaskOptions(task);
+  CheckTokenClassOptions(task);
   CheckVocabulary(tokenizer.vocabulary(), info);
   text::EncodeOptions options;
   options.max_length = tokens;
@@ -224,11 +218,6 @@ TokenClassTask::TokenClassTask(const TrainOptions& options, const TokenClassOpti
 std::span<const std::int32_t> TokenClassTask::Labels(idx_t row) const {
   return train_.labels.all().subspan(static_cast<std::size_t>(train_.begin(row)),
                                      static_cast<std::size_t>(train_.length(row)));
-}
-
-std::string TokenClassTask::DataFingerprint() const {
-  return train_.fingerprint + " " + held_out_.fingerprint +
-         fmt::format(" tokens {} and {}", train_.tokens(), held_out_.tokens());
 }
 
 nlohmann::json TokenClassTask::DecidingOptions() const {

@@ -52,7 +52,7 @@ class TokenClassTask final : public RowTask {
                  const text::Tokenizer& tokenizer, const TextModelInfo& info,
                  std::vector<std::string> labels, TaggedRows train, TaggedRows held_out);
 
-  std::string DataFingerprint() const override;
+  std::string DataFingerprint() const override { return FingerprintOf(train_, held_out_); }
   nlohmann::json DecidingOptions() const override;
   TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
   HeldOutTexts held_out_texts() const override { return {held_out_.texts(), ""}; }

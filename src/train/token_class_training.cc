@@ -1,11 +1,9 @@
 // Training and evaluating classes of words on files: from options to a task.
 
-#include <tuple>
 #include <utility>
 
 #include "base/errors.h"
 #include "families/families.h"
-#include "model/model_options.h"
 #include "text/unicode.h"
 #include "train/class_weights.h"
 #include "train/row_training.h"
@@ -43,19 +41,14 @@ TrainResult TrainTokenClassifier(Context& context, const TrainOptions& given,
   CheckTaskOptions(given, "token-classify", {"accuracy", "f1", "macro_f1", "precision", "recall"});
   auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   std::vector<std::string> notes;
-  const DataOptions& read = options.data.read;
-  const data::ScratchPlace place{options.output};
-  TaggedTexts train = ReadTaggedTexts(options.data.train, read, task, &notes, place), held_out;
+  const auto read = [&, &options = options](const std::vector<std::filesystem::path>& files) {
+    return ReadTaggedTexts(files, options.data.read, task, &notes,
+                           data::ScratchPlace{options.output});
+  };
+  TaggedTexts train = read(options.data.train);
   const std::vector<std::string> labels = ChooseTags(train, info);
   CheckSelection(options, "token-classify with these tags", TokenMetricNames(labels));
-  if (options.data.eval.empty()) {
-    held_out = {train.source, {}, train.fingerprint};
-    std::tie(train.rows, held_out.rows) =
-        SplitRows(train.rows, options.data.held_out, options.seed);
-  } else {
-    held_out = ReadTaggedTexts({options.data.eval}, read, task, &notes, place);
-  }
-  CheckBothParts(train.rows.size(), held_out.rows.size());
+  TaggedTexts held_out = TakeHeldOut(options, read, &train);
   const auto tokenizer = OpenModelTokenizer(options.model);
   const auto tokenize = [&, &info = info, &options = options](const TaggedTexts& texts) {
     return TokenizeTagged(context, *tokenizer, texts, labels, info, task, options.tokens);
@@ -77,12 +70,9 @@ TrainResult TrainTokenClassifier(Context& context, const TrainOptions& given,
 
 TokenClassEval EvaluateTokenClassifier(Context& context, const TokenClassEvalOptions& o,
                                        std::vector<TaggedWords>* predictions) {
-  LoadOptions load;
-  load.family = OptionsOf(o.reformer);
   std::vector<std::string> notes;
-  const auto model = LoadTextModel(o.model, load, &notes);
+  const auto model = LoadToEvaluate(o.model, o.reformer, HeadKind::kToken, &notes);
   const TextModelInfo& info = model->info();
-  CheckHead(o.model, info, HeadKind::kToken);
   const idx_t tokens = TokensOfRows(o.tokens, info);
   const TaggedTexts texts = ReadTaggedTexts({o.file}, o.data, o.task, &notes);
   const auto tokenizer = OpenModelTokenizer(o.model);
