@@ -9,8 +9,7 @@
 #include "longspan/context.h"
 #include "longspan/train.h"
 #include "model/model_options.h"
-#include "train/trained_parameters.h"
-#include "train/trainer.h"
+#include "train/rank_policy.h"
 
 namespace longspan {
 
@@ -21,14 +20,7 @@ inline std::size_t KeptActivations(const Context& context, const TrainOptions& o
   if (options.compute.memory == 0) return 0;
   ReformerConfig config = LoadReformerConfig(OpenModelFolder(options.model));
   ApplyOptions(OptionsOf(options.compute.reformer), &config);
-  StepPolicy policy{options.compute.dtype, options.compute.gradient_streams};
-  policy.optimizer = options.optimizer;
-  policy.row_ranks = options.row_ranks;
-  policy.frozen = FrozenBy(options.trained);
-  policy.sums = options.compute.sums;
-  policy.ranks = options.compute.ranks;
-  // Rows of language models have one length: a micro-batch is one pass.
-  policy.releases_gradients = HasOneMicroBatchARank(options);
+  const StepPolicy policy = PolicyOf(options, options.batch, HeadKind::kCausalLm);
   return MakeModelConfig(std::move(config))
       ->Fit(options.batch, options.tokens, options.compute.memory, policy, context.threads())
       .keep;

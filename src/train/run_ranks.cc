@@ -181,7 +181,7 @@ std::string WeightsChecksum(const ParameterTable& weights) {
 }
 
 void CheckMicroBatches(const World* world, idx_t accumulate, int row_ranks) {
-  const int ranks = world == nullptr ? 1 : world->size();
+  const int ranks = RanksIn(world);
   CheckGroups(ranks, row_ranks);
   const std::string shared =
       row_ranks == 1 ? std::string() : fmt::format(", of which {} share a micro-batch", row_ranks);

@@ -15,6 +15,10 @@
 
 namespace longspan {
 
+// The rank of this process, and how many there are; null: one process.
+inline int RankIn(const World* world) { return world == nullptr ? 0 : world->rank(); }
+inline int RanksIn(const World* world) { return world == nullptr ? 1 : world->size(); }
+
 // All functions behind Notes are called by all ranks together. kPeer.
 class RunRanks {
  public:

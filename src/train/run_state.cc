@@ -219,9 +219,7 @@ RunState WithOptimizer(TrainTask& task, const TrainOptions& options, const World
   const ParameterTable& table = task.parameters();
   FreezeParameters(options.trained, task);
   RunState state;
-  const int rank = world == nullptr ? 0 : world->rank();
-  const int ranks = world == nullptr ? 1 : world->size();
-  state.optimizer = OptimizerState(options.optimizer, table, rank, ranks);
+  state.optimizer = OptimizerState(options.optimizer, table, RankIn(world), RanksIn(world));
   if (options.trained.head_learning_rate) state.head = HeadParameters(table);
   return state;
 }

@@ -11,6 +11,7 @@
 #include "base/math.h"
 #include "ops/adamw/adamw.h"
 #include "train/gradient_exchange.h"
+#include "train/run_ranks.h"
 #include "world/transport.h"
 
 namespace longspan {
@@ -67,7 +68,7 @@ double SharedSquaredNorm(Context& context, World* world, const ParameterShares& 
 
 void ClearGradients(World* world, const ParameterShares& shares, ParameterTable& table) {
   float* const gradients = table.gradients().data;
-  const int rank = world == nullptr ? 0 : world->rank();
+  const int rank = RankIn(world);
   ForSumsOf(rank, shares, [&](const OwnedRange& sum) {
     std::fill(gradients + sum.begin, gradients + sum.end, 0.0f);
   });

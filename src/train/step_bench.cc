@@ -60,9 +60,8 @@ StepBench::StepBench(Context& context, const ModelConfig& config, idx_t rows, id
       micros_(micros),
       share_(ShareIn(world_, micros, policy.row_ranks)),
       optimizer_(policy.optimizer) {
-  const int ranks = world_ == nullptr ? 1 : world_->size();
-  Check(policy.ranks == ranks, ErrorCode::kUsage, "bench: a step of {} ranks, and there are {}",
-        policy.ranks, ranks);
+  Check(policy.ranks == RanksIn(world_), ErrorCode::kUsage,
+        "bench: a step of {} ranks, and there are {}", policy.ranks, RanksIn(world_));
   CheckBench(context, config, rows, tokens, kind, policy);
   if (world_ != nullptr) shared_rows_.emplace(context, row_ranks_);
   model_ = config.Make(ParameterMemory::kOwn);
@@ -124,8 +123,7 @@ void StepBench::Step() {
 void StepBench::AllocateState() {
   ParameterTable& parameters = model_->parameters();
   parameters.AllocateGradients();
-  state_.emplace(optimizer_, parameters, world_ == nullptr ? 0 : world_->rank(),
-                 world_ == nullptr ? 1 : world_->size());
+  state_.emplace(optimizer_, parameters, RankIn(world_), RanksIn(world_));
   sum_.emplace(world_, micros_, parameters, state_->shares(), row_ranks_);
   weights_.emplace(world_, state_->shares());
 }

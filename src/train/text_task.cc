@@ -8,10 +8,9 @@
 #include "io/paths.h"
 #include "io/transformer_folder.h"
 #include "model/model_folder.h"
-#include "model/step_memory.h"
+#include "train/rank_policy.h"
 #include "train/tensorboard_log.h"
 #include "train/trained_parameters.h"
-#include "train/trainer.h"
 
 namespace longspan {
 namespace {
@@ -53,15 +52,8 @@ void TextTask::Load(const fs::path& directory, Origin origin, std::vector<std::s
   model_->ComputeIn(options_.compute.dtype);
   FreezeParameters(options_.trained, *this);
   if (options_.compute.memory > 0) {
-    StepPolicy run;
-    run.optimizer = options_.optimizer;
-    run.sums = options_.compute.sums;
-    run.row_ranks = options_.row_ranks;
-    run.ranks = options_.compute.ranks;
-    // Several rows may have several lengths, and vectors several passes.
-    run.releases_gradients =
-        HasOneMicroBatchARank(options_) && RowsOfMicro() == 1 && head_.head != HeadKind::kNone;
-    model_->FitInto(options_.compute.memory, RowsOfMicro(), options_.tokens, run);
+    model_->FitInto(options_.compute.memory, RowsOfMicro(), options_.tokens,
+                    PolicyOf(options_, RowsOfMicro(), head_.head));
   }
   if (options_.compute.recompute) model_->Recompute();
   info_ = model_->info();

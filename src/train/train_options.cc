@@ -10,6 +10,7 @@
 #include "model/step_memory.h"
 #include "model/text_model.h"
 #include "train/gradient_sum.h"
+#include "train/run_ranks.h"
 #include "train/run_state.h"
 #include "train/trained_parameters.h"
 #include "train/trainer.h"
@@ -22,7 +23,7 @@ namespace {
 // The micro-batches of the run that is resumed, or one a rank at least.
 idx_t MicroBatches(const World* world, const TrainOptions& options) {
   const bool resumes = options.checkpoints.resume || options.checkpoints.extend;
-  const idx_t least = (world == nullptr ? 1 : world->size()) / options.row_ranks;
+  const idx_t least = RanksIn(world) / options.row_ranks;
   const std::optional<idx_t> of_run = resumes ? AccumulateOfRun(options.output) : std::nullopt;
   return of_run.value_or(std::max(least, options.accumulate));
 }
@@ -39,8 +40,8 @@ ParameterShares SharesOfStart(const TrainOptions& options) {
 
 // Before anything is read: the launcher has started what shares rows, and the model can.
 void CheckSharedRows(const World* world, const TrainOptions& options) {
-  const int ranks = world == nullptr ? 1 : world->size(), shared = options.row_ranks;
-  CheckGroups(ranks, shared);
+  const int shared = options.row_ranks;
+  CheckGroups(RanksIn(world), shared);
   if (shared == 1) return;
   CheckRowRanks(ReadModelConfig(OpenModelFolder(options.model))->info(), shared);
 }
@@ -56,7 +57,7 @@ TrainOptions OptionsFor(const Context& context, TrainOptions options) {
     options.accumulate = MicroBatches(context.world(), options);
   }
   options.compute.sums = 0;
-  options.compute.ranks = context.world() == nullptr ? 1 : context.world()->size();
+  options.compute.ranks = RanksIn(context.world());
   if (memory > 0 && (options.accumulate > 1 || options.compute.ranks > 1)) {
     options.compute.sums =
         GradientSumBytes(options.accumulate, SharesOfStart(options), options.row_ranks);

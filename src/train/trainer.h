@@ -13,12 +13,6 @@ void CheckTrainOptions(const TrainOptions& options);
 // and as many micro-batches as TrainOptions::accumulate_for_ranks says.
 TrainOptions OptionsFor(const Context& context, TrainOptions options);
 
-// Whether each rank computes one micro-batch of an update.
-inline bool HasOneMicroBatchARank(const TrainOptions& options) {
-  return options.compute.ranks > 1 &&
-         options.accumulate * options.row_ranks == options.compute.ranks;
-}
-
 // Trains `task`, writes metrics.jsonl, checkpoints and the kept model into options.output. The
 // same options give the same bits for any number of threads and ranks, and after any interruption
 // that is resumed. Errors as TrainLanguageModel's.
