@@ -6,12 +6,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <set>
 #include <system_error>
 
 #include "base/errors.h"
 #include "base/limits.h"
+#include "base/parse_number.h"
 #include "io/atomic_file.h"
 #include "io/checksum.h"
 #include "io/file_name.h"
@@ -36,11 +36,8 @@ std::string NameOf(idx_t step) { return fmt::format("{}{}", kCheckpointPrefix, s
 // The step of "checkpoint-<step>" as NameOf writes it.
 std::optional<idx_t> StepOf(std::string_view name) {
   if (!name.starts_with(kCheckpointPrefix)) return std::nullopt;
-  const std::string_view digits = name.substr(kCheckpointPrefix.size());
-  idx_t step = -1;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
-  const bool whole = error == std::errc() && end == digits.data() + digits.size() && step >= 0;
-  return whole && NameOf(step) == name ? std::optional(step) : std::nullopt;
+  const auto step = ParseNumber<idx_t>(name.substr(kCheckpointPrefix.size()));
+  return step && *step >= 0 && NameOf(*step) == name ? step : std::nullopt;
 }
 
 // Whether it is a folder and no link to one. kIo when that cannot be found out.

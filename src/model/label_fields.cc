@@ -1,13 +1,13 @@
 #include "model/label_fields.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <set>
 #include <utility>
 
 #include "base/errors.h"
 #include "base/limits.h"
+#include "base/parse_number.h"
 #include "io/json.h"
 #include "longspan/counted.h"
 #include "longspan/files.h"
@@ -30,12 +30,7 @@ constexpr std::pair<ProblemType, std::string_view> kProblems[] = {
 
 // Digits as a number: "0", "07". Nothing else, and nothing beyond 64 bits.
 std::optional<idx_t> WholeNumber(std::string_view text) {
-  idx_t value = 0;
-  const char* end = text.data() + text.size();
-  const auto [read, error] = std::from_chars(text.data(), end, value);
-  const bool digits = !text.empty() && text.find_first_not_of("0123456789") == text.npos;
-  if (!digits || error != std::errc() || read != end) return std::nullopt;
-  return value;
+  return text.starts_with('-') ? std::nullopt : ParseNumber<idx_t>(text);
 }
 
 // A name: text, or a number as it is written.

@@ -1,10 +1,10 @@
 #include "text/tokenizer_settings.h"
 
 #include <algorithm>
-#include <charconv>
 #include <unordered_set>
 
 #include "base/errors.h"
+#include "base/parse_number.h"
 #include "io/json.h"
 #include "io/paths.h"
 #include "longspan/files.h"
@@ -79,14 +79,11 @@ void ReadAddedDecoder(const json& config, const std::string& source, TokenizerSe
   Check(table.is_object() && table.size() <= kMostAddedTokens, ErrorCode::kFormat,
         "{} must be an object of at most {} tokens", where, kMostAddedTokens);
   for (const auto& [key, value] : table.items()) {
-    std::int32_t id = -1;
-    const char* end = key.data() + key.size();
-    const auto [stop, error] = std::from_chars(key.data(), end, id);
-    Check(error == std::errc() && stop == end && id >= 0 && id <= kMostVocabularyEntries,
-          ErrorCode::kFormat, "{}: \"{}\" is no id in [0, {}]", where, io::Escape(key),
-          kMostVocabularyEntries);
+    const auto id = ParseNumber<std::int32_t>(key);
+    Check(id && *id >= 0 && *id <= kMostVocabularyEntries, ErrorCode::kFormat,
+          "{}: \"{}\" is no id in [0, {}]", where, io::Escape(key), kMostVocabularyEntries);
     AddedToken token = AddedTokenOf(value, false, where);
-    token.id = id;
+    token.id = *id;
     settings.added.push_back(std::move(token));
   }
 }

@@ -1,13 +1,13 @@
 #include "train/choice_text.h"
 
 #include <algorithm>
-#include <charconv>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
 #include "base/errors.h"
+#include "base/parse_number.h"
 #include "io/json.h"
 #include "longspan/files.h"
 #include "train/row_files.h"
@@ -38,10 +38,8 @@ std::optional<idx_t> PlaceOf(const json& label, bool table,
   if (found != choices.end()) return found - choices.begin();
   if (text.size() == 1 && text[0] >= 'A' && text[0] <= 'Z') return inside(text[0] - 'A');
   if (text.size() == 1 && text[0] >= 'a' && text[0] <= 'z') return inside(text[0] - 'a');
-  idx_t place = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), place);
-  if (!table || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return inside(place);
+  const auto place = table ? ParseNumber<idx_t>(text) : std::nullopt;
+  return place ? inside(*place) : std::nullopt;
 }
 
 class ChoiceReader {

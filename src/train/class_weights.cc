@@ -1,12 +1,12 @@
 #include "train/class_weights.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "base/errors.h"
+#include "base/parse_number.h"
 #include "io/json.h"
 #include "longspan/files.h"
 
@@ -26,16 +26,13 @@ void AddWeight(std::string_view name, double weight, ClassWeights* weights) {
 // NAME=WEIGHT; the name may hold other signs of equality.
 void AddAssignment(std::string_view text, ClassWeights* weights) {
   const std::size_t sign = text.rfind('=');
-  double weight = 0.0;
-  const char* const end = text.data() + text.size();
   const bool has_name = sign != text.npos && sign > 0;
-  const auto [rest, error] =
-      std::from_chars(text.data() + (has_name ? sign + 1 : text.size()), end, weight);
-  Check(has_name && error == std::errc() && rest == end, ErrorCode::kUsage,
+  const auto weight = has_name ? ParseNumber<double>(text.substr(sign + 1)) : std::nullopt;
+  Check(weight.has_value(), ErrorCode::kUsage,
         "class-weights: '{}' is no NAME=WEIGHT; use balanced, NAME=WEIGHT,NAME=WEIGHT or "
         "{{\"NAME\": WEIGHT}}",
         io::Escape(text));
-  AddWeight(text.substr(0, sign), weight, weights);
+  AddWeight(text.substr(0, sign), *weight, weights);
 }
 
 std::vector<float> Balanced(std::span<const idx_t> counts) {

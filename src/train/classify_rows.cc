@@ -1,12 +1,12 @@
 // From texts with labels to rows of ids.
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <map>
 #include <utility>
 
 #include "base/errors.h"
+#include "base/parse_number.h"
 #include "io/ascii.h"
 #include "longspan/counted.h"
 #include "longspan/files.h"
@@ -26,9 +26,8 @@ std::string WhereOf(const LabelledTexts& texts, const LabelledText& row) {
 }
 
 bool LooksLikeFraction(std::string_view text) {
-  double value = 0.0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size() && value != std::floor(value);
+  const auto value = ParseNumber<double>(text);
+  return value && *value != std::floor(*value);
 }
 
 // Without blanks around it and in small letters: what people take for the same name.

@@ -1,10 +1,10 @@
 #include "train/label_stats.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <utility>
 
+#include "base/parse_number.h"
 #include "longspan/files.h"
 #include "train/labelled_text.h"
 
@@ -46,14 +46,12 @@ std::optional<LabelNumbers> LabelCounter::Numbers() const {
   double sum = 0.0;
   bool whole = true;
   for (const auto& [label, rows] : counts_) {
-    double value = 0.0;
-    const char* end = label.data() + label.size();
-    const auto [rest, error] = std::from_chars(label.data(), end, value);
-    if (error != std::errc() || rest != end || !std::isfinite(value)) return std::nullopt;
-    whole = whole && value == std::floor(value);
-    numbers.lowest = std::min(numbers.lowest, value);
-    numbers.highest = std::max(numbers.highest, value);
-    sum += value * static_cast<double>(rows);
+    const auto value = ParseNumber<double>(label);
+    if (!value || !std::isfinite(*value)) return std::nullopt;
+    whole = whole && *value == std::floor(*value);
+    numbers.lowest = std::min(numbers.lowest, *value);
+    numbers.highest = std::max(numbers.highest, *value);
+    sum += *value * static_cast<double>(rows);
   }
   if (whole) return std::nullopt;  // as a rule numbers of classes
   numbers.mean = sum / static_cast<double>(stats_.rows);

@@ -1,7 +1,6 @@
 #include "train/labelled_text.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <optional>
 #include <set>
@@ -10,6 +9,7 @@
 
 #include "base/errors.h"
 #include "base/limits.h"
+#include "base/parse_number.h"
 #include "io/json.h"
 #include "longspan/files.h"
 #include "train/label_sets.h"
@@ -25,14 +25,6 @@ constexpr std::pair<ProblemType, const char*> kProblems[] = {
     {ProblemType::kRegression, "regression"},
     {ProblemType::kSingleLabel, "single"},
     {ProblemType::kMultiLabel, "multi"}};
-
-template <class Number>
-std::optional<Number> ParseNumber(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 std::vector<std::string> Split(std::string_view text, char separator) {
   std::vector<std::string> parts;

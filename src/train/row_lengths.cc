@@ -1,10 +1,10 @@
 #include "train/row_lengths.h"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 
 #include "base/errors.h"
+#include "base/parse_number.h"
 #include "longspan/files.h"
 
 namespace longspan {
@@ -15,10 +15,8 @@ constexpr const char* kLengthsForm =
     "give TOKENS:UPDATES,...,TOKENS: with whole numbers from 1, for example 512:1000,4096:";
 
 std::optional<idx_t> WholeNumber(std::string_view text) {
-  idx_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const bool whole = error == std::errc() && end == text.data() + text.size();
-  return whole && value >= 1 && value <= kMostInStage ? std::optional(value) : std::nullopt;
+  const auto value = ParseNumber<idx_t>(text);
+  return value && *value >= 1 && *value <= kMostInStage ? value : std::nullopt;
 }
 
 }  // namespace
