@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "tasks/window_states.h"
+
 namespace longspan {
 
 namespace {
@@ -12,33 +14,11 @@ namespace {
 template <class Use>
 void RunTexts(Context& context, const TaskModel& model, const TaskRows& rows, const Use& use) {
   CheckRows(rows);
-  const idx_t channels = model.info().width;
-  std::vector<Tensor> hidden(rows.rows.size());  // of rows whose text is not whole yet
-  std::vector<idx_t> text_of(rows.rows.size());
-  std::vector<idx_t> missing(static_cast<std::size_t>(rows.texts()));
-  for (idx_t text = 0; text < rows.texts(); ++text) {
-    missing[static_cast<std::size_t>(text)] = static_cast<idx_t>(rows.of(text).size());
-    for (idx_t row = rows.begin(text); row < rows.begin(text + 1); ++row) {
-      text_of[static_cast<std::size_t>(row)] = text;
-    }
-  }
-  const auto finish = [&](idx_t text) {
-    std::vector<View<const float, 2>> states;
-    for (idx_t row = rows.begin(text); row < rows.begin(text + 1); ++row) {
-      states.push_back(std::as_const(hidden[static_cast<std::size_t>(row)]).view<2>());
-    }
-    use(text, states);
-    for (idx_t row = rows.begin(text); row < rows.begin(text + 1); ++row) {
-      hidden[static_cast<std::size_t>(row)] = Tensor();
-    }
-  };
+  WindowStates states(rows.first);
   RunRows(context, model, rows.rows, [&](const TaskBatch& batch) {
     for (std::size_t b = 0; b < batch.rows.size(); ++b) {
-      const auto row = static_cast<std::size_t>(batch.rows[b]);
-      hidden[row] = Tensor({rows.rows[row].size(), channels});
-      std::copy_n(&batch.hidden(batch.begins[b], 0), hidden[row].size(), hidden[row].data<float>());
-      idx_t& left = missing[static_cast<std::size_t>(text_of[row])];
-      if (--left == 0) finish(text_of[row]);
+      const idx_t tokens = rows.rows[static_cast<std::size_t>(batch.rows[b])].size();
+      states.Add(batch.rows[b], batch.hidden.Rows(batch.begins[b], tokens), use);
     }
   });
 }

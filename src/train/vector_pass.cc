@@ -7,53 +7,10 @@
 #include "families/model_inside.h"
 #include "model/rows.h"
 #include "tasks/batches.h"
+#include "tasks/window_states.h"
 #include "train/eval_batches.h"
 
 namespace longspan {
-namespace {
-
-// The hidden states of texts in windows until all of a text's windows are there. A text in one row
-// is used where it lies.
-class WindowStates {
- public:
-  // `first` (texts + 1): the first run of each text.
-  WindowStates(std::vector<idx_t> first, idx_t channels)
-      : first_(std::move(first)),
-        channels_(channels),
-        kept_(static_cast<std::size_t>(first_.back())),
-        missing_(first_.size() - 1) {
-    for (std::size_t i = 0; i < missing_.size(); ++i) missing_[i] = first_[i + 1] - first_[i];
-  }
-
-  // Adds the states (tokens, channels) of a run; use(text, states of its runs) if they are all.
-  template <class Use>
-  void Add(idx_t run, idx_t text, const View<const float, 2>& hidden, const Use& use) {
-    const auto begin = static_cast<std::size_t>(first_[static_cast<std::size_t>(text)]);
-    const auto end = static_cast<std::size_t>(first_[static_cast<std::size_t>(text) + 1]);
-    std::vector<View<const float, 2>> states;
-    if (end - begin == 1) {
-      states.push_back(hidden);
-    } else {
-      Tensor& own = kept_[static_cast<std::size_t>(run)];
-      own = Tensor({hidden.extent[0], channels_});
-      std::copy_n(hidden.data, own.size(), own.data<float>());
-    }
-    if (--missing_[static_cast<std::size_t>(text)] > 0) return;
-    for (std::size_t i = begin; end - begin > 1 && i < end; ++i) {
-      states.push_back(std::as_const(kept_[i]).view<2>());
-    }
-    use(text, states);
-    for (std::size_t i = begin; i < end; ++i) kept_[i] = Tensor();
-  }
-
- private:
-  const std::vector<idx_t> first_;
-  const idx_t channels_;
-  std::vector<Tensor> kept_;    // (runs)
-  std::vector<idx_t> missing_;  // (texts): runs that are still to come
-};
-
-}  // namespace
 
 std::vector<RowTokens> VectorTexts::windows(idx_t text) const {
   std::vector<RowTokens> own;
@@ -153,12 +110,11 @@ Tensor VectorPass::Modules(Context& context) {
 
 Tensor VectorPass::Forward(Context& context, std::span<const idx_t> numbers,
                            const StepDropout& dropout) {
-  WindowStates states(Begin(numbers, dropout), model_.info().width);
+  WindowStates states(Begin(numbers, dropout));
   for (std::size_t g = 0; g < groups_.size(); ++g) {
     context.CheckCancelled();
     Encode(context, g, [&](idx_t run, const View<const float, 2>& hidden) {
-      states.Add(run, runs_[static_cast<std::size_t>(run)].text, hidden,
-                 [&](idx_t text, const auto& all) { Pool(text, all, Pooled(text)); });
+      states.Add(run, hidden, [&](idx_t text, const auto& all) { Pool(text, all, Pooled(text)); });
     });
   }
   return Modules(context);
@@ -174,7 +130,7 @@ Tensor VectorPass::Evaluate(Context& context, std::span<const idx_t> numbers,
     const auto t = static_cast<std::size_t>(text);
     return first[t + 1] - first[t] == 1;
   };
-  WindowStates states(first, channels);
+  WindowStates states(first);
   idx_t done = 0;
   ForEachBatch<float>(
       context, hooks, {std::ssize(groups_), std::ssize(numbers)},
@@ -204,7 +160,7 @@ Tensor VectorPass::Evaluate(Context& context, std::span<const idx_t> numbers,
             ++done;
             continue;
           }
-          states.Add(run, text, {next, {length, channels}}, [&](idx_t whole, const auto& all) {
+          states.Add(run, {next, {length, channels}}, [&](idx_t whole, const auto& all) {
             Pool(whole, all, Pooled(whole));
             ++done;
           });
