@@ -52,13 +52,6 @@ void CheckDataOptions(const DataOptions& options) {
   Check(options.most_line_bytes >= 1, ErrorCode::kUsage, "max-line-bytes: must be at least 1");
 }
 
-const char* FormatName(Format format) {
-  for (const auto& [known, name] : kFormats) {
-    if (format == known) return name;
-  }
-  return "?";
-}
-
 void CheckIsText(std::string_view start, std::string_view source) {
   const io::KnownFile* known = io::KnownFileOf(start);
   if (known == nullptr) return;

@@ -13,17 +13,13 @@ using Format = DataFormat;  // never kAuto here
 // By the ending, in any case and before .gz or .zst: .csv, .tsv, .jsonl and .ndjson, .json;
 // anything else is text.
 Format FormatOf(const std::filesystem::path& path);
-// The format that the options ask for, or that of the file; text for standard input. kUsage for a
-// name that is none.
+// The format that the options ask for, or that of the file; text for standard input.
 Format FormatOf(const std::filesystem::path& path, const DataOptions& options);
 inline bool HasRows(Format format) { return format != Format::kText; }
 inline bool IsTable(Format format) { return format == Format::kCsv || format == Format::kTsv; }
 
 // kUsage for options that cannot be.
 void CheckDataOptions(const DataOptions& options);
-
-// "jsonl", "JSON lines": for options and for messages.
-const char* FormatName(Format format);
 
 // Refuses (kFormat) a file that begins as one does that holds no text as it lies there: an archive,
 // a picture, a PDF. `start` is its first bytes.

@@ -137,11 +137,4 @@ void CheckLanguageModel(const ReformerConfig& config, idx_t vocabulary, idx_t to
         "tokens: {} is not from 1 to the model's {} positions", tokens, config.longest());
 }
 
-void CheckByteLanguageModel(const ReformerConfig& config, idx_t tokens) {
-  Check(config.vocab_size >= text::BytesTokenizer::kVocabulary, ErrorCode::kFormat,
-        "model: vocab_size {} is too small for bytes, need {}", config.vocab_size,
-        text::BytesTokenizer::kVocabulary);
-  CheckLanguageModel(config, text::BytesTokenizer::kVocabulary, tokens);
-}
-
 }  // namespace longspan

@@ -26,7 +26,5 @@ EvalResult ResultOf(const HeadLoss& total);
 // Throws unless the model is a language model with an id for each of `vocabulary` (kFormat) and has
 // positions for `tokens` (kUsage).
 void CheckLanguageModel(const ReformerConfig& config, idx_t vocabulary, idx_t tokens);
-// The same for a model that reads bytes.
-void CheckByteLanguageModel(const ReformerConfig& config, idx_t tokens);
 
 }  // namespace longspan

@@ -133,12 +133,6 @@ LongformerConfig WithPositions(LongformerConfig config, idx_t tokens) {
   return config;
 }
 
-std::vector<std::string> LongformerPresetNames() {
-  std::vector<std::string> names;
-  for (const Preset& preset : kPresets) names.emplace_back(preset.name);
-  return names;
-}
-
 LongformerConfig LongformerPreset(std::string_view name) {
   std::string names;
   for (const Preset& preset : kPresets) {

@@ -60,6 +60,5 @@ LongformerConfig WithPositions(LongformerConfig config, idx_t tokens);
 // Ready-made masked language models over RoBERTa's vocabulary: "tiny", "small", "base"; the last
 // one has the sizes of longformer-base-4096.
 LongformerConfig LongformerPreset(std::string_view name);
-std::vector<std::string> LongformerPresetNames();
 
 }  // namespace longspan

@@ -50,7 +50,6 @@ class Reformer final : public GenerativeModel {
   // recompute the others in the backward. Gradients have the same bits. 0, the default:
   // nothing.
   void KeepUpTo(std::size_t bytes) { keep_limit_ = bytes; }
-  std::size_t keep_limit() const { return keep_limit_; }
   // Ranks that share rows keep the same: the least of their limits. Together.
   void AgreeOnSteps(RowGroup& group);
   // The cells of the streams' gradients between layers, kF32 or kBF16 (else kUsage): bf16 takes two
