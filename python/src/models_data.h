@@ -1,6 +1,10 @@
 // Options about texts and tasks that trainings and evaluations share.
 #pragma once
 
+#include <optional>
+#include <span>
+#include <string>
+
 #include "longspan/data.h"
 #include "longspan/head_training.h"
 #include "longspan/train.h"
@@ -48,6 +52,10 @@ void ReadEvaluation(Options& options, Eval& eval) {
   ReadData(options, eval.data);
 }
 
+// What every evaluation returns; how many texts lost tokens, where rows are made of texts.
+nanobind::dict EvaluationObject(const nanobind::dict& metrics, idx_t counted,
+                                std::span<const std::string> notes,
+                                std::optional<idx_t> cut = std::nullopt);
 // [(name, precision, recall, f1, support, predicted)].
 nanobind::list ClassObjects(std::span<const ClassScore> classes);
 

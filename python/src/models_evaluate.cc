@@ -14,51 +14,54 @@ namespace nb = nanobind;
 
 namespace longspan::python {
 
+nb::dict EvaluationObject(const nb::dict& metrics, idx_t counted,
+                          std::span<const std::string> notes, std::optional<idx_t> cut) {
+  nb::dict made;
+  made["metrics"] = metrics;
+  made["counted"] = counted;
+  if (cut) made["cut"] = *cut;
+  made["notes"] = TextObjects(notes);
+  return made;
+}
+
 namespace {
 
-nb::dict EvaluateLm(Options& options, const CallOptions& call) {
-  EvalOptions eval;
+// What evaluations over a text read: model, data, held_out, tokens, a Reformer's, the files'.
+template <class Eval>
+void ReadTextEvaluation(Options& options, Eval& eval) {
   options.Read("model", eval.model);
   options.Read("data", eval.text);
   options.Read("held_out", eval.held_out);
   options.Read("tokens", eval.tokens);
-  options.Read("stride", eval.stride);
   ReadReformer(options, eval.reformer);
   ReadData(options, eval.data);
+}
+
+nb::dict EvaluateLm(Options& options, const CallOptions& call) {
+  EvalOptions eval;
+  ReadTextEvaluation(options, eval);
+  options.Read("stride", eval.stride);
   const EvalResult result =
       Compute(call, [&](Context& context) { return EvaluateLanguageModel(context, eval); });
   nb::dict metrics;
   metrics["loss"] = result.loss;
   if (!std::isnan(result.bits_per_byte)) metrics["bits_per_byte"] = result.bits_per_byte;
   metrics["accuracy"] = result.accuracy;
-  nb::dict made;
-  made["metrics"] = metrics;
-  made["counted"] = result.counted;
-  made["notes"] = TextObjects(result.notes);
-  return made;
+  return EvaluationObject(metrics, result.counted, result.notes);
 }
 
 nb::dict EvaluateMlm(Options& options, const CallOptions& call) {
   MaskedLmEvalOptions eval;
-  options.Read("model", eval.model);
-  options.Read("data", eval.text);
-  options.Read("held_out", eval.held_out);
-  options.Read("tokens", eval.tokens);
+  ReadTextEvaluation(options, eval);
   options.Read("seed", eval.seed);
   ReadTask(options, eval.task);
-  ReadReformer(options, eval.reformer);
-  ReadData(options, eval.data);
   const MaskedLmEval result =
       Compute(call, [&](Context& context) { return EvaluateMaskedLm(context, eval); });
   nb::dict metrics;
   metrics["loss"] = result.loss;
   metrics["perplexity"] = result.perplexity;
   metrics["accuracy"] = result.accuracy;
-  nb::dict made;
-  made["metrics"] = metrics;
-  made["counted"] = result.counted;
-  made["notes"] = TextObjects(result.notes);
-  return made;
+  return EvaluationObject(metrics, result.counted, result.notes);
 }
 
 nb::dict ClassifierMetrics(const ClassifierEval& result) {
@@ -104,11 +107,8 @@ nb::dict EvaluateClasses(Options& options, const CallOptions& call) {
   Predictions predictions;
   const ClassifierEval result = Compute(
       call, [&](Context& context) { return EvaluateClassifier(context, eval, &predictions); });
-  nb::dict made;
-  made["metrics"] = ClassifierMetrics(result);
-  made["counted"] = result.rows;
-  made["notes"] = TextObjects(result.notes);
-  made["cut"] = result.cut;
+  nb::dict made =
+      EvaluationObject(ClassifierMetrics(result), result.rows, result.notes, result.cut);
   made["labels"] = TextObjects(predictions.labels);
   made["classes"] = ClassObjects(result.classes);
   made["predictions"] = PredictionObjects(predictions);

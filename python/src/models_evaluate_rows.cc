@@ -14,21 +14,6 @@
 namespace nb = nanobind;
 
 namespace longspan::python {
-namespace {
-
-// What all of them return.
-nb::dict EvaluationObject(const nb::dict& metrics, idx_t counted, idx_t cut,
-                          std::span<const std::string> notes) {
-  nb::dict made;
-  made["metrics"] = metrics;
-  made["counted"] = counted;
-  made["cut"] = cut;
-  made["notes"] = TextObjects(notes);
-  return made;
-}
-
-}  // namespace
-
 nb::list ClassObjects(std::span<const ClassScore> classes) {
   nb::list made;
   for (const ClassScore& one : classes) {
@@ -60,7 +45,7 @@ nb::dict EvaluateTags(Options& options, const CallOptions& call) {
                                 TextObjects(text.words), TextObjects(text.gold),
                                 TextObjects(text.said)));
   }
-  nb::dict made = EvaluationObject(metrics, result.words, result.cut, result.notes);
+  nb::dict made = EvaluationObject(metrics, result.words, result.notes, result.cut);
   made["classes"] = ClassObjects(result.entities ? result.entity.types : result.tags);
   made["words"] = words;
   return made;
@@ -93,7 +78,7 @@ nb::dict EvaluateAnswers(Options& options, const CallOptions& call) {
                                   TextObject(pair.said), pair.answer.score, pair.answer.chars.begin,
                                   pair.answer.chars.end, pair.right.exact, pair.right.f1));
   }
-  nb::dict made = EvaluationObject(metrics, result.score.questions, result.cut, result.notes);
+  nb::dict made = EvaluationObject(metrics, result.score.questions, result.notes, result.cut);
   made["answers"] = answers;
   return made;
 }
@@ -115,7 +100,7 @@ nb::dict EvaluateChoices(Options& options, const CallOptions& call) {
                                   TextObject(one.question.text), TextObjects(one.question.choices),
                                   one.gold, one.said, NumberObjects(one.scores)));
   }
-  nb::dict made = EvaluationObject(metrics, result.questions, result.cut, result.notes);
+  nb::dict made = EvaluationObject(metrics, result.questions, result.notes, result.cut);
   made["choices"] = choices;
   return made;
 }
@@ -137,7 +122,7 @@ nb::dict EvaluateVectors(Options& options, const CallOptions& call) {
     metrics["recall_10"] = result.recall_10;
     if (result.triplets > 0) metrics["triplets"] = result.nearer;
   }
-  return EvaluationObject(metrics, result.rows, result.cut, result.notes);
+  return EvaluationObject(metrics, result.rows, result.notes, result.cut);
 }
 
 nb::dict EvaluateRelevance(Options& options, const CallOptions& call) {
@@ -151,7 +136,7 @@ nb::dict EvaluateRelevance(Options& options, const CallOptions& call) {
   metrics["average_precision"] = result.average_precision;
   metrics["mrr"] = result.mrr;
   metrics["ndcg"] = result.ndcg;
-  return EvaluationObject(metrics, result.pairs, result.cut, result.notes);
+  return EvaluationObject(metrics, result.pairs, result.notes, result.cut);
 }
 
 }  // namespace longspan::python
