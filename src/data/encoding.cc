@@ -2,14 +2,13 @@
 
 #include <iconv.h>
 
-#include <algorithm>
 #include <array>
-#include <cctype>
 #include <cerrno>
 #include <cstdint>
 #include <utility>
 
 #include "base/errors.h"
+#include "io/ascii.h"
 #include "longspan/files.h"
 
 namespace longspan::data {
@@ -27,9 +26,7 @@ const iconv_t kNone = reinterpret_cast<iconv_t>(-1);  // NOLINT: what iconv_open
 }  // namespace
 
 std::string EncodingName(const std::string& name) {
-  std::string upper = name;
-  std::transform(upper.begin(), upper.end(), upper.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  std::string upper = io::UpperAscii(name);
   for (const auto& [given, known] : kEncodingNames) {
     if (upper == given) upper = known;
   }

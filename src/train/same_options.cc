@@ -8,6 +8,7 @@
 
 #include "base/errors.h"
 #include "data/documents.h"
+#include "io/ascii.h"
 #include "longspan/counted.h"
 #include "longspan/files.h"
 
@@ -100,11 +101,7 @@ std::string ValueOf(const json& options, const std::string& name) {
       if (value == static_cast<int>(documents)) return data::DocumentsName(documents);
     }
   }
-  if (name == "dtype" || name == "gradient_streams") {
-    std::string type = TypedValue(value);
-    for (char& c : type) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-    return type;
-  }
+  if (name == "dtype" || name == "gradient_streams") return io::LowerAscii(TypedValue(value));
   return TypedValue(value);
 }
 
