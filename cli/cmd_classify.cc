@@ -24,7 +24,7 @@ namespace {
 struct ClassifyCommand {
   TaskCommand task;
   idx_t top = 0;
-  std::optional<double> threshold;  // given; of labels that are shown else kThreshold
+  std::optional<double> threshold;  // given; of labels that are shown else kLabelThreshold
   bool windows = false;
   idx_t explain = 0;                        // sentences to show; 0: none
   std::vector<std::string> explain_labels;  // whose scores are explained; none: those shown
@@ -32,7 +32,6 @@ struct ClassifyCommand {
   std::string html;
 };
 
-constexpr double kThreshold = 0.5;
 constexpr idx_t kExplained = 5;         // sentences that --explain shows
 constexpr idx_t kSentenceColumns = 60;  // of a sentence on a line for people
 
@@ -45,8 +44,9 @@ std::string ScoreName(const ModelInfo& info, idx_t label) {
 }
 
 void RemoveBelow(double threshold, const std::vector<double>& scores, std::vector<idx_t>* labels) {
-  std::erase_if(*labels,
-                [&](idx_t label) { return scores[static_cast<std::size_t>(label)] < threshold; });
+  std::erase_if(*labels, [&](idx_t label) {
+    return !HasLabel(scores[static_cast<std::size_t>(label)], threshold);
+  });
 }
 
 // Places of the labels to show, the best first.
@@ -56,7 +56,7 @@ std::vector<idx_t> Shown(const ClassifyCommand& c, ScoreKind kind,
   if (kind == ScoreKind::kValues) return Largest(scores, c.top > 0 ? c.top : all);
   if (kind == ScoreKind::kClasses) return Largest(scores, std::max<idx_t>(1, c.top));
   std::vector<idx_t> shown = Largest(scores, c.top > 0 ? c.top : all);
-  if (c.top == 0 || c.threshold) RemoveBelow(c.threshold.value_or(kThreshold), scores, &shown);
+  if (c.top == 0 || c.threshold) RemoveBelow(c.threshold.value_or(kLabelThreshold), scores, &shown);
   return shown;
 }
 
@@ -222,11 +222,11 @@ AnswerTable TableOf(const ClassifyCommand& c, const ModelInfo& info) {
     std::vector<std::string> cells;
     if (kind == ScoreKind::kClasses) cells.push_back(CellOf(given.at(0).at("label")));
     if (kind == ScoreKind::kLabels) {
-      const double least = c.threshold.value_or(kThreshold);
+      const double least = c.threshold.value_or(kLabelThreshold);
       auto shown = nlohmann::ordered_json::array();
       for (const nlohmann::ordered_json& one : given) {
         const nlohmann::ordered_json& score = one.at("score");
-        const bool above = score.is_number() && score.get<double>() >= least;
+        const bool above = score.is_number() && HasLabel(score.get<double>(), least);
         if (c.top > 0 || above) shown.push_back(one.at("label"));
       }
       cells.push_back(CellOf(shown));

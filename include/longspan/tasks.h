@@ -227,6 +227,14 @@ std::vector<ClassifiedText> Classify(Context& context, const TaskModel& model,
 // The places of the `most` largest scores, the largest first; of equal ones the first.
 std::vector<idx_t> Largest(std::span<const double> scores, idx_t most);
 
+// The least score of a label that a set has, where nobody names another one.
+inline constexpr double kLabelThreshold = 0.5;
+// Whether a set has the label of this score (kLabels): from the threshold on. NaN is below every
+// threshold. Classify's callers, evaluations and gold labels (1 or 0, or a share) follow this rule.
+inline bool HasLabel(double score, double threshold = kLabelThreshold) {
+  return score >= threshold;
+}
+
 // ---- relevance ----------------------------------------------------------------------------------
 
 // How relevant a text is to a query.

@@ -133,7 +133,7 @@ std::vector<idx_t> ClassifyRows::Counts(const ClassifyTarget& target) const {
   if (target.problem == ProblemType::kRegression) return {};
   const std::size_t count = target.labels.size();
   std::vector<idx_t> counts = CountsOf(labels, count);
-  for (std::size_t i = 0; i < values.size(); ++i) counts[i % count] += values[i] > 0.5f ? 1 : 0;
+  for (std::size_t i = 0; i < values.size(); ++i) counts[i % count] += HasLabel(values[i]) ? 1 : 0;
   return counts;
 }
 

@@ -173,8 +173,8 @@ void JudgeSets(const std::vector<std::string>& names, const ClassifyRows& data,
   idx_t hits = 0;
   double sum = 0.0;
   for (std::size_t i = 0; i < said.scores.size(); ++i) {
-    truth[i] = data.values[i] > 0.5f;
-    predicted[i] = said.scores[i] > 0.5;
+    truth[i] = HasLabel(data.values[i]) ? 1 : 0;
+    predicted[i] = HasLabel(said.scores[i]) ? 1 : 0;
     hits += truth[i] == predicted[i] ? 1 : 0;
     sum +=
         LossOfLabel(data, static_cast<idx_t>(i / labels), said, labels, i % labels, data.values[i]);
@@ -274,8 +274,8 @@ std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const Classi
       p.gold_value = static_cast<double>(data.values[n]);
     } else if (target.problem == ProblemType::kMultiLabel) {
       for (std::size_t k = 0; k < labels; ++k) {
-        if (data.values[n * labels + k] > 0.5f) p.gold.push_back(static_cast<idx_t>(k));
-        if (own[k] > 0.5) p.predicted.push_back(static_cast<idx_t>(k));
+        if (HasLabel(data.values[n * labels + k])) p.gold.push_back(static_cast<idx_t>(k));
+        if (HasLabel(own[k])) p.predicted.push_back(static_cast<idx_t>(k));
       }
     } else {
       p.gold = {data.labels[n]};
