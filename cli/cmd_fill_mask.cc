@@ -16,22 +16,7 @@ struct FillMaskCommand {
   idx_t top = 5;
 };
 
-// The text with a guess in the place of its mask. A piece that goes on with the word before it
-// ("##ing" of WordPiece, where `has_pieces`) stands right behind that word.
-std::string TextWith(std::string text, const FilledMask& mask, const MaskGuess& guess,
-                     bool has_pieces) {
-  constexpr std::string_view kGoesOn = "##";
-  auto begin = static_cast<std::size_t>(mask.bytes.begin);
-  const auto end = static_cast<std::size_t>(mask.bytes.end);
-  std::string_view word = guess.text;
-  if (has_pieces && guess.token.starts_with(kGoesOn) && guess.token.size() > kGoesOn.size()) {
-    if (word.starts_with(kGoesOn)) word.remove_prefix(kGoesOn.size());
-    while (begin > 0 && text[begin - 1] == ' ') --begin;
-  }
-  return text.replace(begin, end - begin, word);
-}
-
-nlohmann::ordered_json Json(const TaskText& text, const FilledText& filled, bool has_pieces) {
+nlohmann::ordered_json Json(const TaskText& text, const FilledText& filled) {
   auto masks = nlohmann::ordered_json::array();
   for (const FilledMask& mask : filled.masks) {
     auto guesses = nlohmann::ordered_json::array();
@@ -39,7 +24,7 @@ nlohmann::ordered_json Json(const TaskText& text, const FilledText& filled, bool
       guesses.push_back({{"score", guess.score},
                          {"token", guess.id},
                          {"token_str", guess.text},
-                         {"sequence", TextWith(text.text, mask, guess, has_pieces)}});
+                         {"sequence", TextWithGuesses(text.text, {&mask, 1}, {&guess, 1})}});
     }
     masks.push_back({{"chars", SpanJson(mask.chars)}, {"guesses", guesses}});
   }
@@ -85,14 +70,12 @@ int RunFillMask(const FillMaskCommand& c, int threads) {
   run.check = [&](const std::string& name, std::span<const text::Encoding> rows) {
     CheckHasMask(run.model(), rows, name);
   };
-  const bool has_pieces = run.model().tokenizer().kind() == "WordPiece";
   return AnswerTexts(
       run, inputs, run.PlainText(), [&](const TaskChunk& chunk, const AddAnswer& add) {
         const auto filled =
             FillMasks(run.context(), run.model(), chunk.texts, chunk.rows, c.top, chunk.places);
         for (std::size_t i = 0; i < filled.size(); ++i) {
-          add({{{"masks", Json(chunk.texts[i], filled[i], has_pieces)}},
-               Show(chunk.names[i], filled[i])});
+          add({{{"masks", Json(chunk.texts[i], filled[i])}}, Show(chunk.names[i], filled[i])});
         }
       });
 }

@@ -414,8 +414,11 @@ std::vector<std::vector<double>> ScoreChoices(Context& context, const TaskModel&
 struct MaskGuess {
   std::int32_t id = 0;  // in the vocabulary
   std::string token;    // as the tokenizer spells it: "\u0120walk"
-  std::string text;     // what it reads as: " walk"
+  std::string text;     // what it reads as by itself: " walk", "##ing"
   double score = 0.0;   // probability
+  // What it adds to a text, with a space before a word if the tokenizer tells: " walk", "ing".
+  std::string in_text;
+  bool continues_word = false;  // whether it goes on with the word before it: "##ing", "'s"
 };
 
 // A mask of a text, and what may stand there.
@@ -442,6 +445,13 @@ std::vector<FilledText> FillMasks(Context& context, const TaskModel& model,
                                   std::span<const std::string> names = {});
 std::vector<FilledText> FillMasks(Context& context, const TaskModel& model,
                                   std::span<const TaskText> texts, idx_t most);
+
+// The text with a guess in the place of each of these masks, which stand in the text's order; other
+// masks stay. A guess that goes on with a word takes the place of the spaces before its mask, too.
+// A guess with a space of its own leaves it out behind another one and where the text begins.
+// kUsage: not one guess for each mask, or masks that are no such places.
+std::string TextWithGuesses(std::string_view text, std::span<const FilledMask> masks,
+                            std::span<const MaskGuess> guesses);
 
 }  // namespace longspan
 #pragma GCC visibility pop

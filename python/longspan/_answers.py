@@ -225,7 +225,12 @@ class Answers(ModelBase):
         for text, masks in zip(given, found):
             filled = tuple(
                 FilledMask(
-                    s, e, tuple(Guess(read, p, i, token, on) for i, token, read, p, on in guesses)
+                    s,
+                    e,
+                    tuple(
+                        Guess(read, p, i, token, on, inside)
+                        for i, token, read, p, on, inside in guesses
+                    ),
                 )
                 for s, e, guesses in masks
             )

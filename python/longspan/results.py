@@ -6,6 +6,8 @@ import html
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ._native import _models
+
 
 def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
     def row(tag: str, cells: tuple[object, ...]) -> str:
@@ -194,14 +196,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Guess:
-    """A token for a mask: as it reads, its probability, its id, as the tokenizer spells it, and
-    whether it goes on with the word before it ("'s", "##ing")."""
+    """A token for a mask: as it reads, its probability, its id, as the tokenizer spells it,
+    whether it goes on with the word before it ("'s", "##ing"), and what it adds to a text ("ing");
+    without that, what it reads as."""
 
     text: str
     score: float
     id: int
     token: str
     continues_word: bool = False
+    in_text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -235,19 +239,21 @@ class Filled:
         return self.fill([mask.guesses[0] for mask in self.masks])
 
     def fill(self, guesses: list[Guess]) -> str:
-        """The text with one guess for each mask.
+        """The text with one guess for each mask, as `longspan fill-mask` writes it.
 
-        A guess that goes on with a word, or has a space of its own, takes the place of the space
-        before its mask, too.
+        A guess that goes on with a word takes the place of the spaces before its mask, too. A
+        guess with a space of its own leaves it out behind another one. UsageError where there is
+        not one guess for each mask.
         """
-        parts, at = [], 0
-        for mask, guess in zip(self.masks, guesses):
-            before, text = self.text[at : mask.start], guess.text
-            if before.endswith(" ") and (guess.continues_word or text.startswith(" ")):
-                before = before[:-1]
-            parts += [before, text if mask.start > 0 else text.lstrip(" ")]
-            at = mask.end
-        return "".join(parts) + self.text[at:]
+        places = [(self._byte(mask.start), self._byte(mask.end)) for mask in self.masks]
+        words = [
+            (guess.text if guess.in_text is None else guess.in_text, guess.continues_word)
+            for guess in guesses
+        ]
+        return _models.fill_in(self.text, places, words)
+
+    def _byte(self, char: int) -> int:
+        return len(self.text[:char].encode())
 
     def _repr_html_(self) -> str:
         rows: list[tuple[object, ...]] = [

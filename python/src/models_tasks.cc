@@ -4,7 +4,9 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <optional>
 #include <span>
@@ -219,8 +221,8 @@ nb::list ChooseAnswers(const TaskModel& model, const nb::list& texts, const nb::
   return made;
 }
 
-// [[(begin, end, [(id, token, text, score, goes on with a word)])]]: the masks of each text, the
-// best tokens of each.
+// [[(begin, end, [(id, token, text, score, goes on with a word, in a text)])]]: the masks of each
+// text, the best tokens of each.
 nb::list FillTexts(const TaskModel& model, const nb::list& list, idx_t most, nb::dict call) {
   const std::vector<TaskText> texts = TaskTextsOf(list, "texts");
   const auto filled = Compute(ReadCall({"fill_mask", std::move(call)}), [&](Context& context) {
@@ -232,17 +234,31 @@ nb::list FillTexts(const TaskModel& model, const nb::list& list, idx_t most, nb:
     for (const FilledMask& mask : text.masks) {
       nb::list guesses;
       for (const MaskGuess& guess : mask.guesses) {
-        // Tokenizers whose vocabulary does not say it spell the space before a word.
-        const bool continues =
-            model.tokenizer().ContinuesWord(guess.id).value_or(!guess.text.starts_with(' '));
         guesses.append(nb::make_tuple(guess.id, TextObject(guess.token), TextObject(guess.text),
-                                      guess.score, continues));
+                                      guess.score, guess.continues_word,
+                                      TextObject(guess.in_text)));
       }
       masks.append(nb::make_tuple(mask.chars.begin, mask.chars.end, guesses));
     }
     made.append(masks);
   }
   return made;
+}
+
+// `masks`: (begin, end) in bytes; `guesses`: (what it adds to a text, whether it goes on with a
+// word).
+nb::object FillIn(const nb::object& text, const std::vector<std::pair<idx_t, idx_t>>& masks,
+                  const std::vector<std::pair<nb::object, bool>>& guesses) {
+  std::vector<FilledMask> places(masks.size());
+  for (std::size_t i = 0; i < masks.size(); ++i) {
+    places[i].bytes = {masks[i].first, masks[i].second};
+  }
+  std::vector<MaskGuess> words(guesses.size());
+  for (std::size_t i = 0; i < guesses.size(); ++i) {
+    words[i].in_text = TextOf(guesses[i].first, "guesses");
+    words[i].continues_word = guesses[i].second;
+  }
+  return TextObject(TextWithGuesses(TextOf(text, "text"), places, words));
 }
 
 void BindEmbedder(nb::module_& module) {
@@ -284,6 +300,7 @@ void BindTasks(nb::module_& module) {
       .def("multiple_choice", &ChooseAnswers, nb::arg("questions"), nb::arg("choices"),
            nb::arg("call"))
       .def("fill_mask", &FillTexts, nb::arg("texts"), nb::arg("top_k"), nb::arg("call"));
+  module.def("fill_in", &FillIn, nb::arg("text"), nb::arg("masks"), nb::arg("guesses"));
   BindEmbedder(module);
   BindReranker(module);
 }

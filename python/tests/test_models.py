@@ -323,6 +323,11 @@ def test_filled_texts_have_their_spaces() -> None:
     assert filled.fill([Guess(" was", 0.5, 1, "\u0120was", False)]) == "The sea was grey."
     assert filled.fill([Guess("'s", 0.5, 1, "'s", True)]) == "The sea's grey."
     assert filled.fill([Guess("was", 0.5, 1, "was", False)]) == "The sea was grey."
+    assert filled.fill([Guess("##s", 0.5, 1, "##s", True, "s")]) == "The seas grey."
+    accents = Filled("\u00c9l\u00e9onore  <mask>.", (FilledMask(10, 16, ()),))
+    assert accents.fill([Guess("##s", 0.5, 1, "##s", True, "s")]) == "\u00c9l\u00e9onores."
+    with pytest.raises(longspan.UsageError, match="0 guesses for 1 masks"):
+        filled.fill([])
     first = Filled("<mask> was grey.", (FilledMask(0, 6, ()),))
     assert first.fill([Guess(" It", 0.5, 1, "\u0120It", False)]) == "It was grey."
 

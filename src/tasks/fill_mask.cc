@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/errors.h"
+#include "io/ascii.h"
 #include "longspan/files.h"
 #include "longspan/tasks.h"
 #include "ops/embedding/embedding.h"
@@ -36,8 +37,22 @@ std::vector<std::vector<Place>> FindMasks(const TaskRows& rows, std::int32_t mas
   return places;
 }
 
-std::vector<MaskGuess> Guesses(const text::Tokenizer& tokenizer, std::span<const float> logits,
-                               idx_t most) {
+// Sets how a guess joins a text. What its tokens read as behind a mask says it, because tokenizers
+// leave out the space of the first token; only WordPiece's vocabulary says it by itself.
+void SetJoin(const text::Tokenizer& tokenizer, std::int32_t mask, MaskGuess& guess) {
+  const std::int32_t pair[] = {mask, guess.id};
+  const std::string before = tokenizer.Decode({pair, 1}, false);
+  std::string both = tokenizer.Decode(pair, false);
+  const bool parts = both.starts_with(before);
+  std::string behind = parts ? both.substr(before.size()) : guess.text;
+  const std::optional<bool> continues = tokenizer.ContinuesWord(guess.id);
+  guess.continues_word = continues.value_or(!behind.starts_with(' '));
+  // A word of WordPiece does not tell whether a space stands before it.
+  guess.in_text = continues == false ? guess.text : std::move(behind);
+}
+
+std::vector<MaskGuess> Guesses(const text::Tokenizer& tokenizer, std::int32_t mask,
+                               std::span<const float> logits, idx_t most) {
   const std::vector<double> scores = Softmax(logits);
   std::vector<MaskGuess> guesses;
   for (const idx_t best : Largest(scores, most)) {
@@ -47,6 +62,7 @@ std::vector<MaskGuess> Guesses(const text::Tokenizer& tokenizer, std::span<const
     if (best < tokenizer.vocabulary()) {  // tables may have rows behind the last token
       guess.token = tokenizer.TokenOf(guess.id);
       guess.text = tokenizer.Decode({&guess.id, 1}, false);
+      SetJoin(tokenizer, mask, guess);
     }
     guesses.push_back(std::move(guess));
   }
@@ -117,10 +133,38 @@ std::vector<FilledText> FillMasks(Context& context, const TaskModel& model,
                                        static_cast<std::size_t>(vocabulary));
       filled[static_cast<std::size_t>(place.text)]
           .masks[static_cast<std::size_t>(place.mask)]
-          .guesses = Guesses(model.tokenizer(), row, most);
+          .guesses = Guesses(model.tokenizer(), *mask, row, most);
     }
   });
   return filled;
+}
+
+std::string TextWithGuesses(std::string_view text, std::span<const FilledMask> masks,
+                            std::span<const MaskGuess> guesses) {
+  Check(masks.size() == guesses.size(), ErrorCode::kUsage,
+        "fill-mask: {} guesses for {} masks, need one for each", guesses.size(), masks.size());
+  std::string filled;
+  idx_t at = 0;
+  const auto piece = [&](idx_t end) {
+    return text.substr(static_cast<std::size_t>(at), static_cast<std::size_t>(end - at));
+  };
+  for (std::size_t i = 0; i < masks.size(); ++i) {
+    const text::Span& mask = masks[i].bytes;
+    Check(at <= mask.begin && mask.begin <= mask.end && mask.end <= std::ssize(text),
+          ErrorCode::kUsage,
+          "fill-mask: mask {} at bytes {} to {}, need places of a text of {} bytes in its order", i,
+          mask.begin, mask.end, text.size());
+    filled += piece(mask.begin);
+    std::string_view word = guesses[i].in_text;
+    if (guesses[i].continues_word) {
+      filled.erase(filled.find_last_not_of(' ') + 1);
+    } else if (word.starts_with(' ') && (filled.empty() || io::IsBlank({&filled.back(), 1}))) {
+      word.remove_prefix(1);
+    }
+    filled += word;
+    at = mask.end;
+  }
+  return filled += piece(std::ssize(text));
 }
 
 }  // namespace longspan
