@@ -5,6 +5,7 @@
 #include "cli/data_options.h"
 #include "cli/eval_command.h"
 #include "cli/predictions_file.h"
+#include "cli/text_table.h"
 #include "cli/train_options.h"
 #include "cli/visual/json_text.h"
 #include "longspan/counted.h"
@@ -50,8 +51,7 @@ void WriteChoices(const std::vector<ChosenAnswer>& answers, PredictionsFile& fil
     };
     if (file.table()) {
       file.WriteFields({std::to_string(n + 1), a.input, IdField(a.id), choice(a.gold),
-                        choice(a.said), a.gold == a.said ? "true" : "false",
-                        JsonText(ordered_json(a.scores))});
+                        choice(a.said), CellOf(a.gold == a.said), CellOf(a.scores)});
       continue;
     }
     ordered_json line = {{"row", n + 1}, {"input", a.input}};

@@ -6,6 +6,7 @@
 #include "cli/data_options.h"
 #include "cli/eval_command.h"
 #include "cli/predictions_file.h"
+#include "cli/text_table.h"
 #include "cli/train_options.h"
 #include "cli/visual/json_text.h"
 #include "longspan/counted.h"
@@ -65,9 +66,8 @@ void WriteAnswers(const std::vector<AnsweredPair>& pairs, PredictionsFile& file)
   for (std::size_t n = 0; n < pairs.size(); ++n) {
     const AnsweredPair& p = pairs[n];
     if (file.table()) {
-      file.WriteFields({std::to_string(n + 1), p.input, IdField(p.id), p.question,
-                        JsonText(ordered_json(p.gold)), p.said, fmt::format("{}", p.right.exact),
-                        fmt::format("{}", p.right.f1), fmt::format("{}", p.answer.score),
+      file.WriteFields({std::to_string(n + 1), p.input, IdField(p.id), p.question, CellOf(p.gold),
+                        p.said, CellOf(p.right.exact), CellOf(p.right.f1), CellOf(p.answer.score),
                         std::to_string(p.answer.chars.begin), std::to_string(p.answer.chars.end)});
       continue;
     }

@@ -1,7 +1,5 @@
 #include "cli/predictions_file.h"
 
-#include <fmt/format.h>
-
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -9,6 +7,7 @@
 #include "cli/ranks.h"
 #include "cli/table_field.h"
 #include "cli/text_inputs.h"
+#include "cli/text_table.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
@@ -46,11 +45,6 @@ ordered_json LabelsJson(const Predictions& all, bool sets, const std::vector<idx
   return list;
 }
 
-std::string LabelsField(const Predictions& all, bool sets, const std::vector<idx_t>& places) {
-  const ordered_json labels = LabelsJson(all, sets, places);
-  return labels.is_array() ? JsonText(labels) : labels.get<std::string>();
-}
-
 }  // namespace
 
 PredictionsFile::PredictionsFile(const std::filesystem::path& file, const std::string& data,
@@ -80,9 +74,7 @@ void PredictionsFile::Commit() { file_.Commit(); }
 
 ordered_json IdValue(const std::string& id) { return id.empty() ? ordered_json() : ParsedJson(id); }
 
-std::string IdField(const std::string& id) {
-  return id.starts_with('"') ? IdValue(id).get<std::string>() : id;
-}
+std::string IdField(const std::string& id) { return CellOf(IdValue(id)); }
 
 namespace {
 
@@ -99,13 +91,13 @@ void WriteTable(const ClassifierEval& eval, const Predictions& all, PredictionsF
     const Prediction& p = all.rows[i];
     std::vector<std::string> line = {std::to_string(i + 1), p.input, IdField(p.id)};
     if (number) {
-      line.push_back(fmt::format("{}", p.gold_value));
-      line.push_back(fmt::format("{}", p.scores.front()));
+      line.push_back(CellOf(p.gold_value));
+      line.push_back(CellOf(p.scores.front()));
     } else {
-      line.push_back(LabelsField(all, sets, p.gold));
-      line.push_back(LabelsField(all, sets, p.predicted));
-      line.push_back(fmt::format("{}", p.gold == p.predicted));
-      for (const double score : p.scores) line.push_back(fmt::format("{}", score));
+      line.push_back(CellOf(LabelsJson(all, sets, p.gold)));
+      line.push_back(CellOf(LabelsJson(all, sets, p.predicted)));
+      line.push_back(CellOf(p.gold == p.predicted));
+      for (const double score : p.scores) line.push_back(CellOf(score));
     }
     file.WriteFields(line);
   }

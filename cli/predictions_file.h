@@ -39,7 +39,7 @@ class PredictionsFile {
   io::AtomicFile file_;
 };
 
-// An id (JSON text, or empty) as a value or as a table's field: integers keep their digits.
+// An id (JSON text, or empty) as a value or as a table's field (CellOf, text_table.h).
 nlohmann::ordered_json IdValue(const std::string& id);
 std::string IdField(const std::string& id);
 

@@ -13,13 +13,9 @@ namespace longspan::cli {
 
 std::string CellOf(const nlohmann::ordered_json& value) {
   if (value.is_null()) return "";
-  if (value.is_string()) return value.get<std::string>();
-  if (value.is_number_float()) {
-    const auto number = value.get<double>();
-    if (!std::isfinite(number)) return "";
-    return fmt::format("{}", number);
-  }
-  return JsonText(value);
+  if (value.is_number_float() && !std::isfinite(value.get<double>())) return "";
+  std::string text = JsonText(value);  // an integer of any length is written by this alone
+  return text.starts_with('"') ? value.get<std::string>() : text;
 }
 
 std::vector<std::vector<std::string>> LinesOf(const nlohmann::ordered_json& list,
@@ -45,17 +41,12 @@ std::string TextTable::Header(bool ids, std::span<const std::string> columns) {
 }
 
 std::string TextTable::Begin(const nlohmann::ordered_json& described) {
-  const auto text_of = [](const nlohmann::ordered_json& value) {
-    if (value.is_null()) return std::string();
-    std::string text = JsonText(value);  // an integer of any length is written by this alone
-    return text.starts_with('"') ? value.get<std::string>() : text;
-  };
-  const std::string input = text_of(described.at("input"));
+  const std::string input = CellOf(described.at("input"));
   const bool id = described.contains("id");
   std::string line = TableField(input, separator_);
   if (has_ids_) {
     line += separator_;
-    if (id) line += TableField(text_of(described.at("id")), separator_);
+    if (id) line += TableField(CellOf(described.at("id")), separator_);
   } else if (id && !told_) {
     told_ = true;
     note_(

@@ -13,8 +13,8 @@
 
 namespace longspan::cli {
 
-// A value as a cell: texts as they are, numbers in their shortest form, a list as JSON; null and
-// NaN are empty.
+// A value as a cell of any table that a command writes: texts as they are, null and NaN empty, all
+// else as in JSON: 0.25, 1.0, true, ["a","b"]. An integer of any length keeps its digits.
 std::string CellOf(const nlohmann::ordered_json& value);
 
 // The cells of a line for each object of a list, from these members.
