@@ -299,7 +299,7 @@ int RunClassify(ClassifyCommand c, int threads) {
 void RegisterClassify(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<ClassifyCommand>();
   AddTaskOptions(*command, c->task);
-  AddAnswerOutput(*command, c->task, true);
+  AddAnswerOutput(*command, c->task);
   command
       ->add_option(
           "--top", c->top,

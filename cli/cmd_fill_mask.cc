@@ -85,7 +85,7 @@ int RunFillMask(const FillMaskCommand& c, int threads) {
 void RegisterFillMask(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<FillMaskCommand>();
   AddTaskOptions(*command, c->task);
-  AddAnswerOutput(*command, c->task, true);
+  AddAnswerOutput(*command, c->task);
   command->add_option("--top", c->top, "Number of guesses for each mask")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

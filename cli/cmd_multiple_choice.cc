@@ -56,6 +56,16 @@ TaskAnswer AnswerOf(const std::string& name, const Question& question,
   return answer;
 }
 
+// A line for each choice.
+AnswerTable ChoiceTable() {
+  return {{"choice", "score", "best"}, [](const nlohmann::ordered_json& fields) {
+            auto lines = LinesOf(fields.at("choices"), {"choice", "score"});
+            const auto best = fields.at("best").get<std::size_t>();
+            for (std::size_t i = 0; i < lines.size(); ++i) lines[i].push_back(CellOf(i == best));
+            return lines;
+          }};
+}
+
 int RunMultipleChoice(const ChoiceCommand& c, int threads) {
   Check(c.task.overflow != "window", ErrorCode::kUsage,
         "multiple-choice: a question cannot be answered in windows; use --overflow truncate");
@@ -69,6 +79,7 @@ int RunMultipleChoice(const ChoiceCommand& c, int threads) {
   const std::string& field = options.data.text_field;
   TextInputs inputs(options, {{field, field != kContext}, {"question"}, {"choices"}});
   TaskRun run(c.task, "multiple-choice", HeadKind::kChoice, threads);
+  run.table = ChoiceTable();
   const auto texts_of = [&](const InputText& input) {
     const Question question = QuestionOf(c, input);
     return ChoicePairs({&question, 1});
@@ -91,7 +102,7 @@ void RegisterMultipleChoice(CLI::App* command, const Globals& globals, Action& a
   const auto c = std::make_shared<ChoiceCommand>();
   c->task.inputs.data.text_field = kContext;
   AddTaskOptions(*command, c->task);
-  AddAnswerOutput(*command, c->task, false);
+  AddAnswerOutput(*command, c->task);
   BeginGroup(command, "Question");
   command->add_option("--question", c->question,
                       "Question that is asked of every text, or by itself");
@@ -105,7 +116,8 @@ void RegisterMultipleChoice(CLI::App* command, const Globals& globals, Action& a
       "Examples:\n"
       "  longspan multiple-choice -m choose story.txt --question 'Who?' --choice Anne --choice "
       "Mary\n"
-      "  longspan multiple-choice -m choose choices.jsonl --json");
+      "  longspan multiple-choice -m choose choices.jsonl --json\n"
+      "  longspan multiple-choice -m choose choices.jsonl -o chosen.csv");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunMultipleChoice(*c, globals.threads); };
   });

@@ -94,7 +94,7 @@ void RegisterQa(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<QaCommand>();
   c->task.inputs.data.text_field = "context";
   AddTaskOptions(*command, c->task);
-  AddAnswerOutput(*command, c->task, true);
+  AddAnswerOutput(*command, c->task);
   BeginGroup(command, "Question");
   command->add_option("--question", c->question, "Question that is asked of every text");
   command->add_option("--top", c->answers.most, "Number of answers to each question")

@@ -60,7 +60,7 @@ int RunTokenClassify(const TokenClassifyCommand& c, int threads) {
 void RegisterTokenClassify(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<TokenClassifyCommand>();
   AddTaskOptions(*command, c->task);
-  AddAnswerOutput(*command, c->task, true);
+  AddAnswerOutput(*command, c->task);
   command
       ->add_option("--aggregate", c->aggregate,
                    "How tokens become words: none, simple, first, average or max")

@@ -55,10 +55,8 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
   return model;
 }
 
-// Those of a command without tables come first.
 constexpr OutputForm kAnswerForms[] = {OutputForm::kText, OutputForm::kJson, OutputForm::kJsonLines,
                                        OutputForm::kCsv, OutputForm::kTsv};
-constexpr std::size_t kNoTables = 3;
 
 // Where the answers wait until all are there; null: nowhere. Starts the ranks.
 std::unique_ptr<AnswerParts> PartsOf(const TaskCommand& c) {
@@ -130,24 +128,17 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   command.add_flag("--json", c.json, "Print one JSON document");
 }
 
-void AddAnswerOutput(CLI::App& command, TaskCommand& c, bool tables) {
-  c.tables = tables;
+void AddAnswerOutput(CLI::App& command, TaskCommand& c) {
   AddTextOption(command, "--output-format", c.output_format,
-                tables
-                    ? "Form of the answers: text, json, jsonl, csv or tsv (default: as -o ends, "
-                      "else text)"
-                    : "Form of the answers: text, json or jsonl (default: as -o ends, else text)");
-  AddSharedOutput(command,
-                  tables ? "File instead of stdout; .json, .jsonl, .csv, .tsv decide its form"
-                         : "File to write instead of stdout; .json and .jsonl decide its form",
+                "Form of the answers: text, json, jsonl, csv or tsv (default: as -o ends, "
+                "else text)");
+  AddSharedOutput(command, "File instead of stdout; .json, .jsonl, .csv, .tsv decide its form",
                   c.output);
 }
 
 OutputForm FormOfAnswers(const TaskCommand& c) {
   const std::string name = c.output.command != nullptr ? c.output.command->get_name() : "";
-  const std::span<const OutputForm> all(kAnswerForms);
-  const OutputForms forms{name, c.tables ? all : all.first(kNoTables), OutputForm::kText,
-                          OutputForm::kText};
+  const OutputForms forms{name, kAnswerForms, OutputForm::kText, OutputForm::kText};
   const bool writes = !c.writes_vectors;  // else the command has chosen
   return ChooseOutputForm(forms, {c.output_format, c.json, writes ? c.output.file : std::nullopt});
 }

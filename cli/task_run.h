@@ -33,7 +33,6 @@ struct TaskCommand {
   bool json = false, quiet = false;
   SharedOutput output;                       // -o and --resume, of commands that have them
   std::optional<std::string> output_format;  // of answers: text, json, jsonl, csv or tsv
-  bool tables = false;                       // whether answers may be lines of a table
   bool writes_vectors = false;               // the command itself writes that file
 };
 
@@ -41,8 +40,8 @@ struct TaskCommand {
 // --attention, --num-hashes, --json, --quiet and the inputs.
 void AddTaskOptions(CLI::App& command, TaskCommand& c);
 // Registers -o, --output-format and --resume of a command whose answers are lines for people, JSON
-// lines, or one document with --json; and, with `tables`, lines of a table.
-void AddAnswerOutput(CLI::App& command, TaskCommand& c, bool tables);
+// lines, one document with --json, or lines of a table.
+void AddAnswerOutput(CLI::App& command, TaskCommand& c);
 // The form in which such a command writes. kUsage.
 OutputForm FormOfAnswers(const TaskCommand& c);
 

@@ -400,8 +400,13 @@ class Tasks(Case):
                 [(str(n + 1), m["chars"]["begin"], m["chars"]["end"], *g.values())
                  for n, m in enumerate(results[0]["masks"]) for g in m["guesses"]])
             self.assertEqual(len(table), 6)
-        self.fails(2, "multiple-choice", "-m", self.model("choice"), "--question", "Who?", "--choice", "a",
-                   "--choice", "b", "-o", self.dir / "no.csv", says=["no.csv", "multiple-choice writes (.txt, .json, .jsonl)"])
+        lines.write_text(json.dumps({"id": 1.0, "context": SENTENCES[0], "question": "Who?",
+                                     "choices": ["Anne, a lady", "the ship"]}) + "\n")
+        for table, results in both("multiple-choice", self.model("choice")):
+            self.assertEqual([r["id"] for r in table], ["1.0", "1.0"])
+            self.assertEqual([(r["choice"], float(r["score"]), r["best"]) for r in table],
+                             [(c["choice"], c["score"], "true" if n == results[0]["best"] else "false")
+                              for n, c in enumerate(results[0]["choices"])])
 
     def test_tables_of_sets_and_numbers(self):
         many = self.model("sequence", problem_type="multi_label_classification",
