@@ -1,6 +1,9 @@
 #include "cli/commands.h"
 
+#include <algorithm>
+#include <iterator>
 #include <memory>
+#include <string_view>
 
 #include "cli/help.h"
 #include "cli/option_checks.h"
@@ -21,25 +24,34 @@ constexpr Command kCommands[] = {
     {kStartGroup, "demo", RegisterDemo,
      "Train on a novel, draw the curves and write, within minutes"},
     {kStartGroup, "init", RegisterInit, "Create a model with random weights"},
-    {kStartGroup, "info", RegisterInfo, "Tell what a folder or file holds and what to do with it"},
+    {kStartGroup, "info", RegisterInfo, "Tell what a folder or file holds and what to do with it",
+     UnderMpirun::kFirst},
     {kStartGroup, "convert", RegisterConvert,
      "Make a Longformer of a BERT or RoBERTa, or safetensors"},
-    {kStartGroup, "help", RegisterHelp, "Print the page of a command"},
+    {kStartGroup, "help", RegisterHelp, "Print the page of a command", UnderMpirun::kFirst},
 
-    {kAskGroup, "classify", RegisterClassify, "Give whole texts a class, labels or a number"},
-    {kAskGroup, "embed", RegisterEmbed, "Turn texts of any length into vectors"},
+    {kAskGroup, "classify", RegisterClassify, "Give whole texts a class, labels or a number",
+     UnderMpirun::kShare},
+    {kAskGroup, "embed", RegisterEmbed, "Turn texts of any length into vectors",
+     UnderMpirun::kShare},
     {kAskGroup, "similar", RegisterSimilar, "Find the vectors or texts that are near to others"},
     {kAskGroup, "rerank", RegisterRerank, "Order texts by how well they fit a query"},
-    {kAskGroup, "qa", RegisterQa, "Find the part of a text that answers a question"},
-    {kAskGroup, "fill-mask", RegisterFillMask, "Guess the words that a text leaves open"},
-    {kAskGroup, "token-classify", RegisterTokenClassify, "Find names and other classes of words"},
-    {kAskGroup, "multiple-choice", RegisterMultipleChoice, "Choose the answer that fits a text"},
+    {kAskGroup, "qa", RegisterQa, "Find the part of a text that answers a question",
+     UnderMpirun::kShare},
+    {kAskGroup, "fill-mask", RegisterFillMask, "Guess the words that a text leaves open",
+     UnderMpirun::kShare},
+    {kAskGroup, "token-classify", RegisterTokenClassify, "Find names and other classes of words",
+     UnderMpirun::kShare},
+    {kAskGroup, "multiple-choice", RegisterMultipleChoice, "Choose the answer that fits a text",
+     UnderMpirun::kShare},
     {kAskGroup, "generate", RegisterGenerate, "Continue a text"},
 
-    {kTrainGroup, "train", RegisterTrain, "Train a model: lm, mlm, classify, embed or rerank"},
+    {kTrainGroup, "train", RegisterTrain, "Train a model: lm, mlm, classify, embed or rerank",
+     UnderMpirun::kShare},
     {kTrainGroup, "eval", RegisterEval,
-     "Measure a language model on texts, a classifier on a table"},
-    {kTrainGroup, "plan", RegisterPlan, "Predict the memory and time of a training step"},
+     "Measure a language model on texts, a classifier on a table", UnderMpirun::kShare},
+    {kTrainGroup, "plan", RegisterPlan, "Predict the memory and time of a training step",
+     UnderMpirun::kFirst},
     {kTrainGroup, "tokenize", RegisterTokenize, "Show a text as tokens, or train a tokenizer"},
     {kTrainGroup, "data", RegisterData, "Look at texts before training"},
 
@@ -54,15 +66,16 @@ constexpr Command kCommands[] = {
     {kUnderstandGroup, "long-evidence", RegisterLongEvidence,
      "Train on two facts that stand far apart"},
 
-    {kCheckGroup, "env", RegisterEnv,
-     "Show version, machine and settings, for a report of a fault"},
+    {kCheckGroup, "env", RegisterEnv, "Show version, machine and settings, for a report of a fault",
+     UnderMpirun::kShare},
     {kCheckGroup, "verify", RegisterVerify, "Compare a model with a recorded case of the original"},
-    {kCheckGroup, "bench", RegisterBench, "Time steps and mechanisms beside the machine's peak"},
+    {kCheckGroup, "bench", RegisterBench, "Time steps and mechanisms beside the machine's peak",
+     UnderMpirun::kShare},
 
     {kExpertsGroup, "decode-report", RegisterDecodeReport,
      "Compare cached generation with full passes"},
     {kExpertsGroup, "completion", RegisterCompletion,
-     "Print a script that completes commands in bash"},
+     "Print a script that completes commands in bash", UnderMpirun::kFirst},
 };
 
 constexpr const char* kRootFooter =
@@ -91,6 +104,23 @@ void AddGlobals(CLI::App& root, Globals& globals) {
 }  // namespace
 
 std::span<const Command> Commands() { return kCommands; }
+
+UnderMpirun RanksOf(const CLI::App& app) {
+  // Benchmarks that time what ranks do together; the others time one process.
+  constexpr std::string_view kSharedBenches[] = {"train", "world"};
+  for (const CLI::App* parsed : app.get_subcommands()) {
+    const std::string name = parsed->get_name();
+    for (const CLI::App* part : parsed->get_subcommands()) {
+      const bool shares = std::find(std::begin(kSharedBenches), std::end(kSharedBenches),
+                                    part->get_name()) != std::end(kSharedBenches);
+      if (name == "bench" && !shares) return UnderMpirun::kRefuse;
+    }
+    for (const Command& command : Commands()) {
+      if (name == command.name) return command.ranks;
+    }
+  }
+  return UnderMpirun::kFirst;
+}
 
 void AddCommands(CLI::App& root, Globals& globals, Action& action) {
   root.formatter(std::make_shared<PageFormatter>());

@@ -19,15 +19,26 @@ Register RegisterBench, RegisterClassify, RegisterCompare, RegisterCompletion, R
     RegisterQa, RegisterReport, RegisterRerank, RegisterSimilar, RegisterTokenClassify,
     RegisterTokenize, RegisterTrain, RegisterVerify;
 
+// What the processes do that mpirun has started together.
+enum class UnderMpirun {
+  kShare,   // they share the work, or the command says itself what it cannot share
+  kFirst,   // rank 0 looks something up; the others end at once
+  kRefuse,  // each would do all of it and write the same: refused
+};
+
 struct Command {
   const char* group;  // its heading on the first page
   const char* name;
   Register* add;
   const char* description;
+  UnderMpirun ranks = UnderMpirun::kRefuse;
 };
 
 // In the order of the first page; commands of one group stand together.
 std::span<const Command> Commands();
+
+// Of the command that `app` has parsed; nothing: of no command.
+UnderMpirun RanksOf(const CLI::App& app);
 
 // Adds all of them, the options of every command (read into `globals`) and the pages' form to the
 // root. RefuseUnfitValues (option_checks.h) has been applied.

@@ -21,7 +21,6 @@
 #include "cli/memory_size.h"
 #include "cli/openmp_start.h"
 #include "cli/ranks.h"
-#include "cli/shared_texts.h"
 #include "cli/signals.h"
 #include "cli/unknown_words.h"
 #include "cli/visual/output.h"
@@ -30,6 +29,7 @@
 #include "longspan/files.h"
 #include "longspan/process.h"
 #include "longspan/version.h"
+#include "longspan/world.h"
 
 namespace longspan::cli {
 namespace {
@@ -88,7 +88,11 @@ int Run(int argc, char** argv) {
     }
     Fail(ErrorCode::kUsage, "{}", UsageMessage(app, words, error));
   }
-  RefuseRepeatedOutput(app);
+  const bool others = World::LaunchedRanks() != 1;
+  if (others && RanksOf(app) == UnderMpirun::kFirst && World::LaunchedRank() > 0) return 0;
+  if (others && RanksOf(app) == UnderMpirun::kRefuse) {
+    return RefuseRanks(app.get_subcommands().front()->get_name());
+  }
   Apply(globals);
   const int status = action ? action() : static_cast<int>(ErrorCode::kUsage);
   FinishRanks();

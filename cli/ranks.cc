@@ -8,6 +8,8 @@
 #include <system_error>
 #include <thread>
 
+#include "cli/check.h"
+
 namespace longspan::cli {
 namespace {
 
@@ -18,6 +20,9 @@ using std::chrono::milliseconds;
 constexpr milliseconds kForTheTrainer{200};
 // A mistake that all ranks find is told by rank 0.
 constexpr milliseconds kForRankZero{300};
+
+// Rank 0 may begin later than the others.
+constexpr milliseconds kForTheReason{2000};
 
 void (*end_on_failure)(const char* line) = nullptr;
 std::atomic<bool> has_failed = false, saves = true;
@@ -61,6 +66,20 @@ Context RankContext(const Globals& globals) {
   Context context(RankThreads(globals.threads));
   if (world.size() > 1) context.Join(&world);
   return context;
+}
+
+int RefuseRanks(const std::string& command) {
+  constexpr int kUsageStatus = static_cast<int>(ErrorCode::kUsage);
+  if (World::LaunchedRank() > 0) {
+    // mpirun kills the others when one of them ends so.
+    std::this_thread::sleep_for(kForTheReason);
+    return kUsageStatus;
+  }
+  const int ranks = World::LaunchedRanks();
+  Fail(ErrorCode::kUsage,
+       "{}: mpirun has started it {}, and it knows no ranks: each would do all of it and write the "
+       "same; start it without mpirun, or set LONGSPAN_MPI=0",
+       command, ranks > 1 ? fmt::format("{} times", ranks) : "several times");
 }
 
 bool Speaks() { return started == nullptr || started->is_first(); }

@@ -20,6 +20,10 @@ int RankThreads(int asked);
 // named a number.
 Context RankContext(const Globals& globals);
 
+// What a command that knows no ranks does where mpirun has started it several times: rank 0 throws
+// kUsage, the others return its status once it has said why.
+int RefuseRanks(const std::string& command);
+
 // Whether this process prints: rank 0, or a process alone.
 bool Speaks();
 // Before the messages of this process: "rank 1 on host: "; empty for one process.

@@ -23,10 +23,6 @@ constexpr const char* kResume = "--resume";
 // Options that change how answers are written and told, and no answer. The model has a checksum.
 constexpr std::string_view kOnlyForm[] = {"help",  "output", "output-format", "resume",   "json",
                                           "quiet", "ranges", "precision",     "skip-bad", "model"};
-// Commands that share their work without parts that could go on.
-constexpr std::string_view kShareWork[] = {"eval"};
-// Options and words of a command line that name what is written.
-constexpr std::string_view kWritten[] = {"output", "predictions", "html", "OUT", "save"};
 
 bool IsOneOf(std::string_view name, std::span<const std::string_view> names) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -126,24 +122,6 @@ std::string SetupOf(const RankFacts& facts) {
     if (name != "the program's checksum") all += fmt::format("{}: {}\n", name, value);
   }
   return io::ChecksumOf(all);
-}
-
-void RefuseRepeatedOutput(const CLI::App& app) {
-  if (World::LaunchedRanks() == 1) return;
-  for (const CLI::App* command : app.get_subcommands()) {
-    // Trainings and shared texts can go on, and know of ranks.
-    if (command->get_option_no_throw(kResume) != nullptr) return;
-    if (IsOneOf(command->get_name(), kShareWork)) return;
-    for (const CLI::Option* option : command->get_options()) {
-      if (!IsOneOf(PlainName(*option), kWritten)) continue;
-      const bool writes = option->count() > 0 || !option->get_default_str().empty();
-      Check(!writes, ErrorCode::kUsage,
-            "{}: mpirun has started it several times, and each would write {}; start it without "
-            "mpirun, or set LONGSPAN_MPI=0",
-            command->get_name(), option->get_name());
-    }
-    RefuseRepeatedOutput(*command);
-  }
 }
 
 }  // namespace longspan::cli

@@ -31,8 +31,4 @@ RankFacts AnswerFacts(const CLI::App& command, const std::string& model);
 // One checksum of these, without that of the program: a build anew may go on.
 std::string SetupOf(const RankFacts& facts);
 
-// kUsage where mpirun has started several processes of a command that knows nothing of ranks, and
-// each would write the same file or folder. `app` has been parsed.
-void RefuseRepeatedOutput(const CLI::App& app);
-
 }  // namespace longspan::cli

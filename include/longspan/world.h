@@ -70,6 +70,9 @@ class World {
   // How many processes mpirun or srun has started together with this one, as the environment says;
   // 1: it was started alone, or LONGSPAN_MPI is 0; 0: with others, and it does not say how many.
   static int LaunchedRanks();
+  // Which of them this process is, as the environment says; 0 if it was started alone or if nothing
+  // says it.
+  static int LaunchedRank();
   // The world of the processes that were started together; of one process if it was started alone.
   // Loads longspan_mpi.so, which lies beside the program or the library, or where
   // LONGSPAN_MPI_MODULE says. Together. kUsage if the module is missing, if it cannot start MPI, or

@@ -35,12 +35,12 @@ std::string Variable(const char* name) {
   return value == nullptr ? std::string() : std::string(value);
 }
 
-// A number of processes in the environment; none: it is not there, or no such number.
-std::optional<int> Count(const char* name) {
+// A number of processes in the environment; none: it is not there, or less than `least`.
+std::optional<int> Count(const char* name, int least = 1) {
   const std::string text = Variable(name);
   int value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const bool good = error == std::errc() && end == text.data() + text.size() && value >= 1;
+  const bool good = error == std::errc() && end == text.data() + text.size() && value >= least;
   return good ? std::optional(value) : std::nullopt;
 }
 
@@ -162,6 +162,14 @@ int World::LaunchedRanks() {
   if (const auto size = Count("PMI_SIZE")) return *size;              // MPICH's, and srun's PMI
   if (Variable("PMIX_RANK").empty() && Variable("PMI_RANK").empty()) return 1;
   return Count("SLURM_STEP_NUM_TASKS").value_or(0);  // srun's PMIx
+}
+
+int World::LaunchedRank() {
+  if (LaunchedRanks() == 1) return 0;
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"}) {
+    if (const auto rank = Count(name, 0)) return *rank;
+  }
+  return 0;
 }
 
 std::string World::ModulePath() {

@@ -160,8 +160,9 @@ class Launched : public ::testing::Test {
   Launched() { Clear(); }
   ~Launched() override { Clear(); }
   static void Clear() {
-    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK",
-                             "SLURM_STEP_NUM_TASKS", "LONGSPAN_MPI", "LONGSPAN_MPI_MODULE"}) {
+    for (const char* name :
+         {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMI_SIZE", "PMI_RANK", "PMIX_RANK",
+          "SLURM_STEP_NUM_TASKS", "LONGSPAN_MPI", "LONGSPAN_MPI_MODULE"}) {
       unsetenv(name);
     }
   }
@@ -169,10 +170,15 @@ class Launched : public ::testing::Test {
 
 TEST_F(Launched, TheEnvironmentSaysHowManyProcessesThereAre) {
   EXPECT_EQ(World::LaunchedRanks(), 1);
+  EXPECT_EQ(World::LaunchedRank(), 0);
   setenv("OMPI_COMM_WORLD_SIZE", "4", 1);
   EXPECT_EQ(World::LaunchedRanks(), 4);
+  EXPECT_EQ(World::LaunchedRank(), 0);
+  setenv("OMPI_COMM_WORLD_RANK", "3", 1);
+  EXPECT_EQ(World::LaunchedRank(), 3);
   setenv("LONGSPAN_MPI", "0", 1);
   EXPECT_EQ(World::LaunchedRanks(), 1);
+  EXPECT_EQ(World::LaunchedRank(), 0);
   Clear();
   setenv("PMI_SIZE", "3", 1);
   EXPECT_EQ(World::LaunchedRanks(), 3);
@@ -181,6 +187,8 @@ TEST_F(Launched, TheEnvironmentSaysHowManyProcessesThereAre) {
   EXPECT_EQ(World::LaunchedRanks(), 0);
   setenv("SLURM_STEP_NUM_TASKS", "2", 1);
   EXPECT_EQ(World::LaunchedRanks(), 2);
+  setenv("PMIX_RANK", "1", 1);
+  EXPECT_EQ(World::LaunchedRank(), 1);
 }
 
 // Else each of them would train alone, into one folder.

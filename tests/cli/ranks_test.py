@@ -331,13 +331,21 @@ class Corpus(Together):
                               self.dir / "why.html"], "html: the page is written by one process")):
             self.assertIn(says, self.together(2, *words, code=2).stderr)
         started = {**ENVIRONMENT, "OMPI_COMM_WORLD_SIZE": "2"}
-        for words, says in ((["init", "--preset", "tiny", "-o", self.dir / "new"], "each would write --output"),
-                            (["convert", self.model, self.dir / "new"], "each would write OUT"),
-                            (["demo"], "each would write --output")):
-            self.fails(2, *words, says=[words[0] + ": mpirun has started", says], env=started)
+        for words in (["init", "--preset", "tiny", "-o", self.dir / "new"], ["convert", self.model, self.dir / "new"],
+                      ["demo"], ["similar", *model, "--text", "a", "--among", *self.inputs],
+                      ["rerank", "a", *model, *self.inputs], ["generate", "-m", self.start, "-p", "a"],
+                      ["puzzle", "duplication", "-o", self.dir / "new"], ["bench", "bf16"]):
+            self.fails(2, *words, says=[words[0] + ": mpirun has started it 2 times, and it knows no ranks"],
+                       env=started)
         self.assertFalse((self.dir / "new").exists())
+        # Rank 0 tells it, and it alone looks something up.
+        result = self.together(2, "rerank", "a", *model, *self.inputs, code=2)
+        self.assertEqual((result.stdout, result.stderr.count("knows no ranks")), ("", 1), result.stderr)
+        self.assertEqual(self.together(2, "info", self.model).stdout, self.ok("info", self.model))
+        self.assertEqual(run("info", self.model, env={**started, "OMPI_COMM_WORLD_RANK": "1"}).stdout, "")
         self.fails(2, "embed", *model, *self.inputs, "--resume", says=["resume", "-o FILE"])
         self.ok("info", self.model, env=started)
+        self.ok("rerank", "--help", env=started)
 
 
 if __name__ == "__main__":
