@@ -55,9 +55,9 @@ ExchangeCounts CountsSince(const ExchangeCounts& now, const ExchangeCounts& befo
 // other.
 //
 // Errors: while such a call waits, kPeer is thrown when another rank has died, is silent for 20 s,
-// or gave up (Abandon). The message is one line that names the rank, its host and its update, and
-// FailureCode() is the kind of what made it give up. From then on every such call throws it. The
-// world is never used again.
+// gave up (Abandon), or has come to its end (Finish) 20 s ago. The message is one line that names
+// the rank, its host and its update, and FailureCode() is the kind of what made it give up. From
+// then on every such call throws it. The world is never used again.
 class World {
  public:
   // One process, rank 0 of 1. Its calls do nothing and never fail.
@@ -106,7 +106,8 @@ class World {
   // The memory of rank `from` is copied to all others.
   void Broadcast(void* data, std::size_t bytes, int from = 0);
   std::string Broadcast(const std::string& text, int from = 0);
-  // The run is over: nobody misses this rank afterwards.
+  // The run is over: nobody misses this rank afterwards. Another rank that is not at its end and
+  // waits for this one gets kPeer within 30 s.
   void Finish();
 
   // ---- failures

@@ -88,22 +88,33 @@ class MpiTurns {
 
 class MpiMessage final : public Message {
  public:
-  MpiMessage(const LongspanMpi& mpi, MpiTurns& turns, void* message)
-      : mpi_(mpi), turns_(turns), message_(message) {
+  // `watch`, which lives longer, learns that `peer` is waited for; null: there is none yet.
+  MpiMessage(const LongspanMpi& mpi, MpiTurns& turns, Watch* watch, int peer, void* message)
+      : mpi_(mpi), turns_(turns), watch_(watch), peer_(peer), message_(message) {
     Check(message != nullptr, ErrorCode::kIo, "mpi: {} refuses a message", mpi.version());
+    if (watch_ != nullptr) watch_->Expect(peer_, true);
   }
+  ~MpiMessage() override { End(); }
   bool Done() override {
     if (message_ == nullptr) return true;
     const auto turn = turns_.Take();
     const int result = mpi_.test(message_);
     Check(result >= 0, ErrorCode::kPeer, "mpi: {} reports that a message was lost", mpi_.version());
-    if (result == 1) message_ = nullptr;
+    if (result == 1) End();
     return result == 1;
   }
 
  private:
+  void End() {
+    if (std::exchange(message_, nullptr) != nullptr && watch_ != nullptr) {
+      watch_->Expect(peer_, false);
+    }
+  }
+
   const LongspanMpi& mpi_;
   MpiTurns& turns_;
+  Watch* watch_;
+  const int peer_;
   void* message_;  // null: done
 };
 
@@ -131,16 +142,20 @@ class MpiTransport final : public Transport {
   std::string Describe() const override { return mpi_.version(); }
   std::unique_ptr<Message> Send(int to, int tag, const void* data, std::size_t bytes) override {
     const auto turn = turns_.Take();
-    return std::make_unique<MpiMessage>(mpi_, turns_, mpi_.send(data, bytes, to, tag));
+    return std::make_unique<MpiMessage>(mpi_, turns_, watch_.get(), to,
+                                        mpi_.send(data, bytes, to, tag));
   }
   std::unique_ptr<Message> Receive(int from, int tag, void* data, std::size_t bytes) override {
     const auto turn = turns_.Take();
-    return std::make_unique<MpiMessage>(mpi_, turns_, mpi_.receive(data, bytes, from, tag));
+    return std::make_unique<MpiMessage>(mpi_, turns_, watch_.get(), from,
+                                        mpi_.receive(data, bytes, from, tag));
   }
   void Tell(idx_t step) override { watch_->Tell(step); }
   void Abandon(const std::string& why, ErrorCode code) noexcept override {
     watch_->Abandon(why, code);
   }
+  void ComeToEnd() override { watch_->ComeToEnd(); }
+  bool all_at_end() const override { return watch_->all_at_end(); }
   void OnFailure(std::function<void(const std::string& line)> tell) override {
     tell_ = tell;
     watch_->OnFailure(tell);

@@ -47,7 +47,11 @@ class Transport {
   virtual ErrorCode FailureCode() const = 0;
   // Whether Failure() is a line; costs next to nothing.
   virtual bool failed() const = 0;
-  virtual void Finish() = 0;  // after all ranks have said that they are at their end
+  // This rank makes no more calls together. Whoever waits for a message of it fails. Does not wait.
+  virtual void ComeToEnd() = 0;
+  // Whether all ranks have come to their end; costs next to nothing.
+  virtual bool all_at_end() const = 0;
+  virtual void Finish() = 0;  // after all ranks have come to their end
   // Whether messages move on while nobody asks for them. False returns when none moves any more.
   virtual void Drive(bool /*on*/) {}
 };

@@ -94,9 +94,17 @@ struct Watch::State {
     bool left = false;  // it has said that the run is over
   };
 
+  // What is known of each rank, this one among them.
+  struct Rank {
+    bool at_end = false;           // it makes no more calls together
+    int expected = 0;              // messages to and from it that are on their way
+    Clock::time_point since = {};  // when the later of the two began
+  };
+
   WatchPlan plan;
   std::vector<Peer> peers;
   mutable std::mutex mutex;  // of what follows, and of writing
+  std::vector<Rank> ranks;
   std::string failure;
   ErrorCode failure_code = ErrorCode::kPeer;
   std::function<void(const std::string&)> tell;
@@ -196,6 +204,7 @@ Watch::Watch(const WatchPlan& plan, const std::string& address)
 }
 
 void Watch::Begin() {
+  state_->ranks.resize(state_->plan.hosts.size());
   state_->connected = state_->not_left = static_cast<int>(state_->peers.size());
   try {
     state_->thread = std::thread([this] { Run(); });
@@ -238,6 +247,11 @@ void Watch::Run() {
         const std::string_view words(line);
         if (words.starts_with("beat ")) {
           std::from_chars(line.data() + 5, line.data() + line.size(), peer.step);
+        } else if (words.starts_with("end ")) {
+          int rank = -1;
+          std::from_chars(line.data() + 4, line.data() + line.size(), rank);
+          // Rank 0 speaks for all others, which speak for themselves.
+          if (peer.rank == 0 || rank == peer.rank) MarkAtEnd(rank);
         } else if (words == "bye") {
           if (!peer.left) --s.not_left;
           peer.left = true;
@@ -264,7 +278,44 @@ void Watch::Run() {
              fmt::format("is silent for {} s", s.plan.silence.count() / 1000), -1);
       }
     }
+    if (!failed_) FindMissed();
   }
+}
+
+void Watch::MarkAtEnd(int rank) {
+  State& s = *state_;
+  const std::lock_guard lock(s.mutex);
+  if (rank < 0 || rank >= static_cast<int>(s.ranks.size())) return;
+  State::Rank& one = s.ranks[static_cast<std::size_t>(rank)];
+  if (std::exchange(one.at_end, true)) return;
+  one.since = Clock::now();
+  if (s.plan.rank == 0 || rank == s.plan.rank) s.WriteToAll(fmt::format("end {}\n", rank), rank);
+  all_at_end_ =
+      std::all_of(s.ranks.begin(), s.ranks.end(), [](const State::Rank& r) { return r.at_end; });
+}
+
+// What a rank has sent before its end arrives much sooner than after `silence`.
+void Watch::FindMissed() {
+  State& s = *state_;
+  int missed = -1;
+  {
+    const std::lock_guard lock(s.mutex);
+    for (std::size_t rank = 0; rank < s.ranks.size(); ++rank) {
+      const State::Rank& one = s.ranks[rank];
+      const bool waits = one.at_end && one.expected > 0;
+      if (waits && Clock::now() - one.since > s.plan.silence) missed = static_cast<int>(rank);
+    }
+    if (missed < 0) return;
+    if (s.plan.rank != 0 && !s.ending) {
+      s.WriteToAll("why " +
+                       WithCode(ErrorCode::kPeer,
+                                "waits for " + s.Name(missed) + ", which has come to its end") +
+                       "\n",
+                   -1);
+    }
+  }
+  Lose(missed, ErrorCode::kPeer,
+       fmt::format("has come to its end, while {} waits for it", s.Name(s.plan.rank)), -1);
 }
 
 void Watch::Lose(int rank, ErrorCode code, const std::string& how, int except) {
@@ -331,6 +382,15 @@ void Watch::Abandon(const std::string& why, ErrorCode code) noexcept {
     s.WaitFor(s.connected, kToBeRead);
   } catch (...) {  // no memory: the closed connection says enough
   }
+}
+
+void Watch::ComeToEnd() { MarkAtEnd(state_->plan.rank); }
+
+void Watch::Expect(int rank, bool on) {
+  const std::lock_guard lock(state_->mutex);
+  State::Rank& one = state_->ranks[static_cast<std::size_t>(rank)];
+  if (on && one.expected == 0) one.since = Clock::now();
+  one.expected += on ? 1 : -1;
 }
 
 void Watch::OnFailure(const std::function<void(const std::string& line)>& tell) {

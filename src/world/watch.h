@@ -24,8 +24,8 @@ struct WatchPlan {
 
 // A thread of its own sends a sign of life each `beat`, and takes those of the others: rank 0's of
 // all ranks, the others' of rank 0. A rank fails if its connection closes without a word, if it is
-// silent for `silence`, or if it says so (Abandon). Rank 0 passes that on. The thread computes
-// nothing.
+// silent for `silence`, if it says so (Abandon), or if it has come to its end (ComeToEnd) and some
+// rank has waited for it since, for `silence`. Rank 0 passes that on. The thread computes nothing.
 class Watch {
  public:
   // Rank 0 listens. address() is what the other ranks need; it holds a secret of this run.
@@ -56,6 +56,10 @@ class Watch {
   // As in Transport.
   void Tell(idx_t step) { step_ = step; }
   void Abandon(const std::string& why, ErrorCode code) noexcept;
+  void ComeToEnd();
+  bool all_at_end() const { return all_at_end_; }
+  // A message to or from another rank is on its way from now on, or no longer. Any thread.
+  void Expect(int rank, bool on);
   void OnFailure(const std::function<void(const std::string& line)>& tell);
   // After Abandon too: what rank 0 has said since then.
   std::string Failure() const;
@@ -70,11 +74,13 @@ class Watch {
   // On the thread. The line goes to all but `except`, if this is rank 0.
   void Lose(int rank, ErrorCode code, const std::string& how, int except);
   void LoseAs(ErrorCode code, const std::string& line, int except);
+  void MarkAtEnd(int rank);
+  void FindMissed();
   void Drain();
 
   std::unique_ptr<State> state_;
   std::atomic<idx_t> step_ = 0;
-  std::atomic<bool> failed_ = false;
+  std::atomic<bool> failed_ = false, all_at_end_ = false;
 };
 
 }  // namespace longspan

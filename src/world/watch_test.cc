@@ -169,6 +169,53 @@ TEST_F(WatchTest, ARankThatIsSilentIsGone) {
   EXPECT_NE(told.find("gone 8 rank 1 on host1"), std::string::npos) << told;
 }
 
+// A rank is at its end and another one waits for a message of it; the third one for nobody.
+TEST_F(WatchTest, ARankAtItsEndIsMissedByWhoWaitsForIt) {
+  for (const auto& [at_end, waits] : {std::pair(1, 0), std::pair(2, 1), std::pair(0, 2)}) {
+    watches.clear();
+    silence = milliseconds(150);
+    Start(3);
+    watches[static_cast<std::size_t>(waits)]->Expect(at_end, true);
+    std::this_thread::sleep_for(milliseconds(200));
+    for (auto& watch : watches) EXPECT_EQ(watch->Failure(), "");
+    watches[static_cast<std::size_t>(at_end)]->ComeToEnd();
+    const std::string missed = fmt::format(
+        "rank {0} on host{0}, after update 0, has come to its end, while rank {1} on host{1} waits "
+        "for it",
+        at_end, waits);
+    const std::string waiting = fmt::format(
+        "rank {0} on host{0}, after update 0, failed: waits for rank {1} on host{1}, which has "
+        "come to its end",
+        waits, at_end);
+    for (int rank = 0; rank < 3; ++rank) {
+      EXPECT_EQ(FailureOf(static_cast<std::size_t>(rank)),
+                rank == waits || waits == 0 ? missed : waiting);
+      EXPECT_EQ(watches[static_cast<std::size_t>(rank)]->FailureCode(), ErrorCode::kPeer);
+    }
+  }
+}
+
+// Messages that come although their sender is at its end, and ends at different times.
+TEST_F(WatchTest, RanksMayComeToTheirEndOneAfterAnother) {
+  silence = milliseconds(100);
+  Start(3);
+  watches[0]->Expect(2, true);
+  watches[2]->ComeToEnd();
+  std::this_thread::sleep_for(milliseconds(30));
+  watches[0]->Expect(2, false);
+  std::this_thread::sleep_for(milliseconds(250));
+  watches[1]->ComeToEnd();
+  EXPECT_FALSE(watches[0]->all_at_end());
+  watches[0]->ComeToEnd();
+  for (auto& watch : watches) {
+    for (int i = 0; i < 1000 && !watch->all_at_end(); ++i) {
+      std::this_thread::sleep_for(milliseconds(5));
+    }
+    EXPECT_TRUE(watch->all_at_end());
+    EXPECT_EQ(watch->Failure(), "");
+  }
+}
+
 TEST_F(WatchTest, StrangersAreNotTakenForRanks) {
   const Watch::Door door;
   const int port = std::stoi(door.address());

@@ -73,6 +73,7 @@ struct ThreadPost {
   std::string failure;
   ErrorCode failure_code = ErrorCode::kPeer;
   bool failed = false;
+  int at_end = 0;  // ranks that have come to their end
   std::function<void(int rank, int tag, std::size_t bytes)>
       on_send;  // on the sender's thread; may be null
   // How long a message of a tag is on its way at least: neither end is done earlier. May be null.
@@ -115,6 +116,14 @@ class ThreadTransport final : public Transport {
   bool failed() const override {
     const std::lock_guard lock(post_->mutex);
     return post_->failed;
+  }
+  void ComeToEnd() override {
+    const std::lock_guard lock(post_->mutex);
+    ++post_->at_end;
+  }
+  bool all_at_end() const override {
+    const std::lock_guard lock(post_->mutex);
+    return post_->at_end == size_;
   }
   void Finish() override {}
 
