@@ -1,15 +1,17 @@
 // longspan data: stats.
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/commands.h"
 #include "cli/data_options.h"
+#include "cli/option_checks.h"
 #include "cli/pair_options.h"
 #include "cli/row_stats_report.h"
 #include "cli/token_class_options.h"
@@ -230,6 +232,34 @@ std::string Report(const DataStats& s, const std::string& label_field) {
   return text;
 }
 
+// An option that not every task heeds, and the tasks that do.
+struct OptionOfTasks {
+  const char* name;
+  std::vector<std::string_view> tasks;
+};
+
+void CheckIdleOptions(const CLI::App& command, const std::string& task) {
+  static const OptionOfTasks kOptions[] = {
+      {"--documents", {"documents", "lm", "mlm"}},
+      {"--text-column",
+       {"documents", "lm", "mlm", "classify", "token-classify", "qa", "multiple-choice"}},
+      {"--text-pair-column", {"classify"}},
+      {"--label-column", {"documents", "lm", "mlm", "classify", "multiple-choice"}},
+      {"--problem", {"classify"}},
+      {"--token-column", {"token-classify"}},
+      {"--tag-column", {"token-classify"}},
+      {"--span-field", {"token-classify"}},
+      {"--label-names", {"token-classify"}},
+      {"--columns", {"embed", "rerank"}},
+      {"--scored-columns", {"embed"}},
+      {"--list-columns", {"rerank"}}};
+  for (const OptionOfTasks& option : kOptions) {
+    if (std::find(option.tasks.begin(), option.tasks.end(), task) != option.tasks.end()) continue;
+    RefuseIdle(command, {&option.name, 1},
+               fmt::format("on --task {}, only on {}", task, fmt::join(option.tasks, ", ")));
+  }
+}
+
 int RunRowStats(const DataCommand& c, Context& context) {
   RowStatsOptions options;
   options.task = ParseDataTask(c.task);
@@ -328,7 +358,9 @@ void RegisterData(CLI::App* data, const Globals& globals, Action& action) {
       "  longspan data stats squad-train.json -m long --task qa\n"
       "  longspan data stats train.csv --eval test.csv --task classify\n"
       "  longspan data stats *.txt --documents blank-line -m bytes");
-  stats->callback([c, label, &globals, &action] {
+  stats->callback([stats, c, label, &globals, &action] {
+    if (!CountsDocuments(c->task)) ParseDataTask(c->task);
+    CheckIdleOptions(*stats, c->task);
     c->options.need_labels = label->count() > 0;  // who names a column means that it is there
     action = [c, &globals] { return RunStats(*c, globals.threads); };
   });

@@ -42,7 +42,6 @@ struct GenerateCommand {
 // What to go on from: texts that have a token. `refusals` gets what cannot be used.
 std::vector<std::string> PromptsOf(const GenerateCommand& c, const text::Tokenizer& tokenizer,
                                    Refusals* refusals) {
-  Check(!c.lines || !c.files.empty(), ErrorCode::kUsage, "generate: --lines needs --file");
   Check(!c.files.empty() || !c.prompts.empty(), ErrorCode::kUsage,
         "generate: no prompt; give -p TEXT (more than once for several) or --file FILE");
   TextRules rules;

@@ -101,6 +101,7 @@ int RunMultipleChoice(const ChoiceCommand& c, int threads) {
 void RegisterMultipleChoice(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<ChoiceCommand>();
   c->task.inputs.data.text_field = kContext;
+  c->task.inputs.pairs = false;
   AddTaskOptions(*command, c->task);
   AddAnswerOutput(*command, c->task);
   BeginGroup(command, "Question");

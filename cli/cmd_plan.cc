@@ -16,6 +16,7 @@
 #include "cli/commands.h"
 #include "cli/dtype_option.h"
 #include "cli/memory_size.h"
+#include "cli/option_checks.h"
 #include "cli/training.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
@@ -378,6 +379,14 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       "  longspan plan -m start --tokens 256 --ranks 4 --accumulate 8 --link 1Gbit\n"
       "  longspan plan --arch longformer --preset tiny --tokens 512 --ranks 4 --row-ranks 2");
   command->callback([c, command, &globals, &action] {
+    constexpr const char* kOfPresets[] = {"--arch"};
+    constexpr const char* kOfModels[] = {"--any-length"};
+    if (!c->model.empty() || !c->config.empty()) {
+      RefuseIdle(*command, kOfPresets, "without a preset: a config names its architecture");
+    }
+    if (c->options.tokens > 0)
+      RefuseIdle(*command, kOfModels, "with --tokens, which is one length");
+    if (c->model.empty()) RefuseIdle(*command, kOfModels, "without --model, whose positions count");
     // As a training does: one micro-batch a rank, or a group that shares rows. --row-ranks alone
     // plans for one such group.
     if (command->count("--ranks") == 0) c->options.ranks = c->options.row_ranks;

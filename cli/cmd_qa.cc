@@ -93,6 +93,7 @@ int RunQa(const QaCommand& c, int threads) {
 void RegisterQa(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<QaCommand>();
   c->task.inputs.data.text_field = "context";
+  c->task.inputs.pairs = false;
   AddTaskOptions(*command, c->task);
   AddAnswerOutput(*command, c->task);
   BeginGroup(command, "Question");

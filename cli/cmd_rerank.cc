@@ -79,6 +79,7 @@ void RegisterRerank(CLI::App* command, const Globals& globals, Action& action) {
   command->add_option("QUERY", c->query, "Question or words that the texts are to fit")
       ->required()
       ->type_name("QUERY");
+  c->task.inputs.pairs = false;
   AddTaskOptions(*command, c->task);
   command->add_option("--top", c->top, "Number of texts to show, the best first (default: all)")
       ->check(AtLeast(1));

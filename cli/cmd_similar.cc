@@ -22,6 +22,7 @@ namespace longspan::cli {
 namespace {
 
 struct SimilarCommand {
+  const CLI::App* command = nullptr;  // whose options these are
   TaskCommand task;
   VectorOptions vectors;  // how texts become vectors
   std::optional<std::string> queries, searched, similarity, ranges, among_prompt, among_prompt_name;
@@ -100,6 +101,18 @@ class SimilarReport {
   JsonResults results_;
 };
 
+// Options about texts, where there are none to become vectors.
+void CheckIdle(const SimilarCommand& c) {
+  constexpr const char* kOfTexts[] = {
+      "--global",       "--overflow",  "--tokens",          "--stride",
+      "--batch-tokens", "--dtype",     "--attention",       "--num-hashes",
+      "--pooling",      "--normalize", "--allow-nonfinite", "--no-normalize",
+      "--prompt-name",  "--no-prompt", "--prompt",          "--truncate-dim"};
+  constexpr const char* kOfAmong[] = {"--among-prompt", "--among-prompt-name"};
+  if (c.task.model.empty()) RefuseIdle(*c.command, kOfTexts, "where both sides are vectors");
+  if (c.among.empty()) RefuseIdle(*c.command, kOfAmong, "where vectors are searched");
+}
+
 void CheckSides(const SimilarCommand& c) {
   const bool texts = !c.task.inputs.paths.empty() || !c.task.inputs.texts.empty();
   Check(texts != c.queries.has_value(), ErrorCode::kUsage,
@@ -114,6 +127,7 @@ void CheckSides(const SimilarCommand& c) {
         "similar: texts become vectors by a model; give it with -m");
   Check(model || c.task.model.empty(), ErrorCode::kUsage,
         "similar: -m makes vectors of texts, and there are none");
+  CheckIdle(c);
 }
 
 // The ranges of int8 vectors: of --ranges, else of the file beside those that are int8.
@@ -131,6 +145,18 @@ Tensor RangesFor(const SimilarCommand& c, const std::optional<std::string>& vect
   return RangesOf(ReadVectorFile(*file).vectors);
 }
 
+// --ranges is for int8 vectors that meet float32 ones, which texts become.
+void CheckRanges(const SimilarCommand& c, const VectorSide& queries, const VectorSide& searched) {
+  const auto precision = [](const std::optional<std::string>& file, const VectorSide& side) {
+    return file ? PrecisionOf(side.vectors) : Precision::kFloat32;
+  };
+  const Precision one = precision(c.queries, queries), other = precision(c.searched, searched);
+  constexpr const char* kRanges[] = {"--ranges"};
+  if (one == other || (one != Precision::kInt8 && other != Precision::kInt8)) {
+    RefuseIdle(*c.command, kRanges, "where no int8 vectors meet float32 ones");
+  }
+}
+
 // Makes one precision of two: bits of what meets bits, numbers again of int8 that meets numbers.
 void FitPrecision(const SimilarCommand& c, Tensor& queries, Tensor& vectors) {
   const auto fit = [&](Tensor& plain, Tensor& other, const std::optional<std::string>& file) {
@@ -143,8 +169,8 @@ void FitPrecision(const SimilarCommand& c, Tensor& queries, Tensor& vectors) {
   fit(vectors, queries, c.queries);
 }
 
-Similarity SimilarityOf(const SimilarCommand& c, const Tensor& vectors) {
-  if (c.similarity) return ParseSimilarity(*c.similarity);
+// Where nobody names one.
+Similarity SimilarityFor(const Tensor& vectors) {
   return PrecisionOf(vectors) == Precision::kUBinary ? Similarity::kHamming : Similarity::kCosine;
 }
 
@@ -202,14 +228,14 @@ void ReportMatrix(const SimilarCommand& c, const VectorSide& queries, const Vect
 }
 
 // The sides that are texts.
-void EmbedSides(const SimilarCommand& c, TaskRun& run, VectorSide& queries, VectorSide& searched) {
+void EmbedSides(const SimilarCommand& c, const EmbedOptions& options, TaskRun& run,
+                VectorSide& queries, VectorSide& searched) {
   const TaskModel model = run.model();
-  const auto embed = [&](const InputOptions& inputs, const EmbedOptions& options, bool named) {
-    const Embedder embedder(model, options);
+  const auto embed = [&](const InputOptions& inputs, const EmbedOptions& as, bool named) {
+    const Embedder embedder(model, as);
     if (!c.task.quiet) TellPrompt(embedder, named);
     return SideOfTexts(run, inputs, embedder);
   };
-  const EmbedOptions options = EmbedOptionsOf(c.vectors);
   if (!c.among.empty()) {
     InputOptions inputs = c.task.inputs;
     inputs.paths = c.among;
@@ -227,19 +253,23 @@ void EmbedSides(const SimilarCommand& c, TaskRun& run, VectorSide& queries, Vect
 int RunSimilar(const SimilarCommand& c, int threads) {
   CheckSides(c);
   CheckGivenText("--among-prompt", c.among_prompt.value_or(""));
+  const EmbedOptions options = EmbedOptionsOf(c.vectors);
+  std::optional<Similarity> similarity;
+  if (c.similarity) similarity = ParseSimilarity(*c.similarity);
   VectorSide queries, searched;
   if (c.searched) searched = SideOfFile(*c.searched);
   if (c.queries) queries = SideOfFile(*c.queries);
+  CheckRanges(c, queries, searched);
   SimilarReport report(c, threads);
-  if (report.run() != nullptr) EmbedSides(c, *report.run(), queries, searched);
+  if (report.run() != nullptr) EmbedSides(c, options, *report.run(), queries, searched);
   if (queries.names.empty() || searched.names.empty()) return report.Finish();
   FitPrecision(c, queries.vectors, searched.vectors);
-  const Similarity similarity = SimilarityOf(c, searched.vectors);
-  report.Say("similarity", SimilarityName(similarity));
+  if (!similarity) similarity = SimilarityFor(searched.vectors);
+  report.Say("similarity", SimilarityName(*similarity));
   if (c.matrix) {
-    ReportMatrix(c, queries, searched, similarity, report);
+    ReportMatrix(c, queries, searched, *similarity, report);
   } else {
-    ReportNearest(c, queries, searched, similarity, report);
+    ReportNearest(c, queries, searched, *similarity, report);
   }
   return report.Finish();
 }
@@ -248,6 +278,7 @@ int RunSimilar(const SimilarCommand& c, int threads) {
 
 void RegisterSimilar(CLI::App* command, const Globals& globals, Action& action) {
   const auto c = std::make_shared<SimilarCommand>();
+  c->command = command;
   AddTaskOptions(*command, c->task);
   command->get_option("--model")->required(false)->description(
       "Folder of the model that makes vectors of texts");

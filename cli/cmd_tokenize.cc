@@ -360,9 +360,16 @@ void RegisterTokenize(CLI::App* command, const Globals& /*globals*/, Action& act
       "  longspan tokenize -m long -f book.txt --ids --tokens 64 --overflow window --stride 8\n"
       "  longspan tokenize -m bytes -f - < book.txt");
   auto* train = RegisterTokenizeTrain(command, action);
-  command->callback([c, pair, train, &action] {
+  command->callback([command, c, pair, train, kinds, &action] {
     if (train->parsed()) return;
     c->has_pair = pair->count() > 0;
+    constexpr const char* kOfLongRows[] = {"--overflow"};
+    if (c->options.max_length == 0) {
+      RefuseIdle(*command, kOfLongRows, "with --tokens 0, which takes a row of any length");
+    }
+    for (const auto& [name, kind] : kinds) {
+      if (kind == c->options.overflow) CheckStrideHasWindows(*command, name);
+    }
     action = [c] { return RunTokenize(*c); };
   });
 }

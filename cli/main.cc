@@ -20,6 +20,7 @@
 #include "cli/large_stack.h"
 #include "cli/memory_size.h"
 #include "cli/openmp_start.h"
+#include "cli/option_checks.h"
 #include "cli/ranks.h"
 #include "cli/signals.h"
 #include "cli/unknown_words.h"
@@ -88,6 +89,7 @@ int Run(int argc, char** argv) {
     }
     Fail(ErrorCode::kUsage, "{}", UsageMessage(app, words, error));
   }
+  RefuseIdleOptions(app);
   const bool others = World::LaunchedRanks() != 1;
   if (others && RanksOf(app) == UnderMpirun::kFirst && World::LaunchedRank() > 0) return 0;
   if (others && RanksOf(app) == UnderMpirun::kRefuse) {

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cli/check.h"
 
@@ -88,10 +89,63 @@ void RefuseUnfitValues(CLI::Option& option) {
 void CheckStrideHasWindows(const CLI::App& command, std::string_view overflow) {
   const CLI::Option* stride = command.get_option_no_throw("--stride");
   const bool shares = stride != nullptr && stride->count() > 0 && stride->results().back() != "0";
-  Check(!shares || overflow.empty() || overflow == "window", ErrorCode::kUsage,
+  const bool none = overflow == "error" || overflow.starts_with("truncate");
+  Check(!shares || !none, ErrorCode::kUsage,
         "stride: it is what neighbouring windows share, and --overflow {} makes none; leave one of "
         "them out",
         overflow);
+}
+
+void RefuseIdle(const CLI::App& command, std::span<const char* const> options,
+                std::string_view why) {
+  for (const char* name : options) {
+    const CLI::Option* option = command.get_option_no_throw(name);
+    if (option == nullptr || option->count() == 0) continue;
+    const bool agrees = !option->get_default_str().empty() &&
+                        option->results() == std::vector<std::string>{option->get_default_str()};
+    Check(agrees, ErrorCode::kUsage, "{}: has no effect {}; leave it out", name + 2, why);
+  }
+}
+
+namespace {
+
+// Whether a command that reads files is given none: all texts stand on the command line.
+bool ReadsNoFile(const CLI::App& command) {
+  constexpr const char* kFiles[] = {"FILE", "--file", "--among"};
+  bool may_read = false;
+  for (const char* name : kFiles) {
+    const CLI::Option* files = command.get_option_no_throw(name);
+    if (files == nullptr) continue;
+    if (files->count() > 0) return false;
+    may_read = true;
+  }
+  const CLI::Option* texts = command.get_option_no_throw("TEXT");  // "-" is stdin
+  const bool stdin_too =
+      texts != nullptr && std::count(texts->results().begin(), texts->results().end(), "-") > 0;
+  return may_read && !stdin_too;
+}
+
+}  // namespace
+
+void RefuseIdleOptions(const CLI::App& app) {
+  for (const CLI::App* command : app.get_subcommands()) {
+    const CLI::Option* temperature = command->get_option_no_throw("--temperature");
+    if (temperature != nullptr && temperature->count() > 0 &&
+        std::strtod(temperature->results().back().c_str(), nullptr) == 0.0) {
+      constexpr const char* kOfDraws[] = {"--top-k", "--top-p", "--seed"};
+      RefuseIdle(*command, kOfDraws, "with --temp 0, which always takes the most likely token");
+    }
+    const CLI::Option* overflow = command->get_option_no_throw("--overflow");
+    if (overflow != nullptr && overflow->count() > 0) {
+      CheckStrideHasWindows(*command, overflow->results().back());
+    }
+    if (ReadsNoFile(*command)) {
+      constexpr const char* kOfFiles[] = {"--lines",    "--json-lines",  "--format",
+                                          "--encoding", "--text-column", "--text-pair-column"};
+      RefuseIdle(*command, kOfFiles, "without a file to read");
+    }
+    RefuseIdleOptions(*command);
+  }
 }
 
 CLI::Validator AtLeast(long long least) {

@@ -35,7 +35,6 @@ double Now() {
 }
 
 TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
-  if (c.output.command != nullptr) CheckStrideHasWindows(*c.output.command, c.overflow);
   TaskOptions options = c.options;
   options.global = GlobalRule::Parse(c.global);
   options.overflow = ParseOverflow(c.overflow);

@@ -46,7 +46,7 @@ void AddInputOptions(CLI::App& command, InputOptions& options) {
   command.add_flag("--lines", options.lines, "Take each line of a file as a text of its own");
   command.add_flag("--json-lines", options.json_lines, "Read JSON lines, as --format jsonl does");
   AddReadOptions(&command, &options.data);
-  AddPairOption(&command, &options.data);
+  if (options.pairs) AddPairOption(&command, &options.data);
 }
 
 void CheckIsNoInputOf(const std::vector<std::string>& paths, const std::filesystem::path& model,

@@ -15,6 +15,7 @@ struct InputOptions {
   std::vector<std::string> texts;  // as they stand
   bool lines = false;              // each line of a file of prose is a text
   bool json_lines = false;         // --format jsonl, as it was called once
+  bool pairs = true;               // whether a text may come with a second one (--text-pair-column)
   DataOptions data;
 };
 

@@ -10,6 +10,7 @@
 #include "cli/lab/cmd_bench_generate.h"
 #include "cli/lab/cmd_bench_world.h"
 #include "cli/memory_size.h"
+#include "cli/option_checks.h"
 #include "cli/ranks.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
@@ -163,7 +164,11 @@ void AddStepBench(CLI::App* bench, const char* name, const char* text, StepKind 
                   "  longspan bench {0} --preset tiny --tokens 512 --attention full\n"
                   "  longspan bench {0} --arch longformer --preset tiny --tokens 256 --dtype bf16",
                   name));
-  command->callback([c, kind, &globals, &action] {
+  command->callback([command, c, kind, &globals, &action] {
+    constexpr const char* kOfPresets[] = {"--arch"};
+    if (!c->config.empty()) {
+      RefuseIdle(*command, kOfPresets, "without a preset: a config names its architecture");
+    }
     action = [c, kind, &globals] { return RunBench(*c, kind, globals); };
   });
 }

@@ -24,6 +24,12 @@ void ApplyHead(const InitOptions& o, const ModelFamily& family, ModelConfig* con
   }
   const TextModelInfo info = config->info();
   WantedHead wanted{info.head, info.labels, info.problem};
+  const HeadKind head = o.head.value_or(info.head);
+  Check(o.labels.empty() || head == HeadKind::kSequence || head == HeadKind::kToken,
+        ErrorCode::kUsage,
+        "labels: have no effect on a head for {}, only on classify and token-classify; leave them "
+        "out, or name such a head",
+        NameOf(head));
   if (!o.labels.empty()) wanted.labels = o.labels;
   if (!o.head) {
     config->PutHead(wanted);

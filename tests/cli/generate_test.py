@@ -73,9 +73,15 @@ class Generate(Case):
                             (("-p", "a", "--stop", ""), "stop"),
                             (("-p", "a", "--repetition-penalty", "0"), "repetition"),
                             (("-p", "a", "--context", "99999"), "16384"),
-                            (("-p", "a", "--lines"), "--file"),
+                            (("-p", "a", "--lines"), "lines: has no effect without a file to read"),
+                            (("-p", "a", "--format", "csv"), "format: has no effect without a file"),
+                            (("-p", "a", "--temp", "0", "--top-k", "5"), "top-k: has no effect with --temp 0"),
+                            (("-p", "a", "--temp", "0.0", "--top-p", "0.5"), "top-p: has no effect with --temp 0"),
+                            (("-p", "a", "--seed", "2", "--temp", "0"), "seed: has no effect with --temp 0"),
                             (("-p", "a", "--beams", "2", "-n", "16384"), "positions")):
             self.fails(2, "generate", "-m", self.start, *words, says=[says])
+        # What says the same as --temp 0 is no contradiction.
+        self.write("-p", "a", "-n", "1", "--temp", "0", "--top-k", "0", "--top-p", "1")
 
     def test_decode_report(self):
         report = json.loads(self.ok("decode-report", "-m", self.start, self.text, "--tokens", "200",

@@ -267,6 +267,15 @@ class Options(Case):
             self.assertNotIn("\x1b", result.stderr)
             self.assertIn("\\x1b[31m", result.stderr)
 
+    def test_options_without_an_effect_are_refused(self):
+        self.fails(2, "init", "--labels", "a,b", "-o", self.dir / "no", says=["labels: have no effect on a head for lm"])
+        for words, says in ((["-m", self.start, "--arch", "bert"], "arch: has no effect without a preset"),
+                            (["--preset", "tiny", "--any-length"], "any-length: has no effect without --model"),
+                            (["-m", self.start, "--tokens", "64", "--any-length"], "any-length: has no effect with --tokens")):
+            self.fails(2, "plan", *words, says=[says])
+        self.fails(2, "bench", "train", "--config", self.start / "config.json", "--arch", "bert",
+                   says=["arch: has no effect without a preset"])
+
     def test_names_that_are_no_utf8(self):
         self.fails(2, "init", "--head", "classify", "--labels", "a\udcffb", "-o", self.dir / "judge",
                    says=["not UTF-8"])

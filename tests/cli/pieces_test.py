@@ -179,6 +179,13 @@ class Data(Case):
 
     def test_errors(self):
         self.fails(2, "data", "stats", NOVEL, "--documents", "page", says=["documents: 'page' is unknown"])
+        for words, says in ((["--problem", "regression"], "problem: has no effect on --task documents, only on classify"),
+                            (["--task", "classify", "--columns", "a,b"], "columns: has no effect on --task classify, "
+                             "only on embed, rerank"),
+                            (["--task", "embed", "--scored-columns", "a,b,c", "--list-columns", "a,b"], "list-columns"),
+                            (["--task", "qa", "--documents", "line"], "documents: has no effect on --task qa"),
+                            (["--task", "sort", "--columns", "a,b"], "task: 'sort' is unknown")):
+            self.fails(2, "data", "stats", NOVEL, *words, says=[says])
         self.fails(4, "data", "stats", self.dir / "none.txt", says=["none.txt"])
         self.fails(2, "data", "stats", NOVEL, "--lengths", "0", says=["lengths: 0 is below 1"])
 

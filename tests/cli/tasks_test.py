@@ -162,6 +162,16 @@ class Tasks(Case):
                    says=["stride: 100 must be below the", "tokens of text in a row"])
         self.fails(2, "multiple-choice", "-m", self.model("choice"), "--question", "Who?", "--choice", "a",
                    "--choice", "b", "--stride", "2", says=["stride"])
+        for words, says in ((("--lines",), "lines: has no effect without a file to read"),
+                            (("--json-lines",), "json-lines: has no effect"), (("--format", "csv"), "format: has no"),
+                            (("--encoding", "latin-1"), "encoding: has no effect"),
+                            (("--text-pair-column", "b"), "text-pair-column: has no effect")):
+            self.fails(2, "classify", "-m", single, "--text", "a", *words, says=[says])
+        self.ok("classify", "-m", single, "--text", "a", "--encoding", "utf-8")
+        for command in (["qa"], ["multiple-choice"], ["rerank", "a query"]):  # each text comes with a question
+            self.fails(2, *command, "-m", single, "texts.csv", "--text-pair-column", "b", says=["--text-pair-column"])
+        self.fails(2, "rerank", "a query", "-m", single, "--text", "a", "--stride", "2", "--overflow", "truncate",
+                   says=["stride: it is what neighbouring windows share"])
 
     def test_with_json_every_line_is_an_object(self):
         model, texts = self.model("sequence"), self.sentences()

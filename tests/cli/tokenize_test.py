@@ -108,6 +108,12 @@ class Tokenize(Case):
         self.fails(2, "tokenize", "-m", BERT, says=["give a text"])
         self.fails(2, "tokenize", "-m", BERT, "x", "--overflow", "window")
         self.fails(2, "tokenize", "-m", BERT, "x", "--ids", "--json")
+        for words, says in ((("--tokens", 6, "--stride", 1), "stride: it is what neighbouring windows share, and --overflow error"),
+                            (("--tokens", 6, "--overflow", "truncate", "--stride", 1), "--overflow truncate makes none"),
+                            (("--tokens", 0, "--overflow", "truncate"), "overflow: has no effect with --tokens 0"),
+                            (("--lines",), "lines: has no effect without a file"),
+                            (("--text-column", "a"), "text-column: has no effect without a file")):
+            self.fails(2, "tokenize", "-m", BERT, "x", *words, says=[says])
         self.fails(2, "tokenize", "-m", BERT, "x", "--tokens", 2, says=["leaves no room"])
         self.fails(3, "tokenize", "-m", BERT, "--decode", "1 x 2", says=['"x" at position 1'])
         self.fails(3, "tokenize", "-m", BERT, "--decode", "7 5000", says=[5000, "position 1"])
