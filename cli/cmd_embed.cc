@@ -88,9 +88,10 @@ int RunEmbed(const EmbedCommand& c, int threads) {
   TextInputs inputs(task.inputs);
   CheckOutput(c, format);
   Tensor ranges = RangesFrom(c);
+  const EmbedOptions options = EmbedOptionsOf(c.vectors);
   TaskRun run(task, "embed", std::nullopt, threads);
   run.chunk_tokens = std::numeric_limits<idx_t>::max();  // of many vectors nobody reads the first
-  const Embedder embedder(run.model(), EmbedOptionsOf(c.vectors));
+  const Embedder embedder(run.model(), options);
   run.Use(embedder.model());
   if (!run.quiet()) TellPrompt(embedder, c.vectors.prompt_name.has_value());
   if (precision != Precision::kFloat32) run.members["precision"] = PrecisionName(precision);

@@ -90,7 +90,6 @@ void CheckOptions(const EvalCommand& c, EvalKind kind, const ModelInfo& info) {
         "eval: {} is for {}, not for {}", row.name, row.users,
         c.task == "auto" ? fmt::format("a {}", info.class_name) : fmt::format("--task {}", c.task));
   }
-  CheckStrideHasWindows(*c.command, c.overflow);
 }
 
 int RunEval(EvalCommand c, const Globals& globals) {
@@ -120,6 +119,7 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
       ->capture_default_str();
   command
       ->add_option("--stride", o.stride, "Step of windows (0: half a window), or what they share")
+      ->check(AtLeast(0))
       ->capture_default_str();
   command->add_option("--attention", c->attention,
                       "Attention of all layers: full, local or lsh (default: the config's)");
@@ -160,6 +160,7 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
       ->add_option("--tokens", c->options.tokens,
                    "Longest row in tokens; 0 takes what the model's files say, else all positions "
                    "(512 of a Reformer language model)")
+      ->check(AtLeast(0))
       ->capture_default_str();
   command->add_option("--task", c->task, "What is measured: embed, rerank, or what the head does")
       ->check(CLI::IsMember({"auto", "embed", "rerank"}))

@@ -291,7 +291,11 @@ void RegisterGenerate(CLI::App* command, const Globals& globals, Action& action)
       "  longspan generate -m run -p 'Anne' -p 'Mary' --tokens 40 --beams 4 --stop '.'\n"
       "  longspan generate -m run -f chapter.txt --tokens 40 --top-p 0.95 --json");
   command->callback([c, &globals, &action] {
-    action = [c, &globals] { return Generation(*c, globals.threads).Run(); };
+    action = [c, &globals] {
+      CheckGenerateOptions(c->options);
+      if (c->search) CheckBeamOptions(c->beam);
+      return Generation(*c, globals.threads).Run();
+    };
   });
 }
 

@@ -67,6 +67,10 @@ std::vector<GeneratedText> SearchBeams(Context& context, const Model& model,
                                        const std::string& prompt, const GenerateOptions& options,
                                        const BeamOptions& beam);
 
+// Throws kUsage for options that no model and no prompt make right, so that they are refused before
+// a model is loaded. Generate and SearchBeams check them too.
+void CheckGenerateOptions(const GenerateOptions& options);
+
 // The ids of a prompt: its own tokens, no special ones. kFormat for a text without a token.
 std::vector<std::int32_t> EncodePrompt(const text::Tokenizer& tokenizer, std::string_view prompt);
 // Throws what Generate would throw for this prompt before it computes.

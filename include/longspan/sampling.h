@@ -26,6 +26,9 @@ struct BeamOptions {
   double length_penalty = 1.0;
 };
 
+// Throws kUsage for what no search takes. SearchBeams (generate.h) checks it too.
+void CheckBeamOptions(const BeamOptions& beam);
+
 // Why a text ended: it has all tokens that were wanted, the model ended it, it met a stop string,
 // or the caller ended it.
 enum class Ending { kTokens, kEndOfText, kStopRule, kCaller };

@@ -167,14 +167,18 @@ class Search {
 
 }  // namespace
 
-std::vector<Continuation> BeamSearch(Context& context, const GenerativeModel& model,
-                                     std::span<const std::int32_t> prompt,
-                                     const TokenGeneration& options, const BeamOptions& beam) {
-  CheckGeneration(model, prompt.size(), options);
+void CheckBeamOptions(const BeamOptions& beam) {
   Check(beam.beams >= 1 && beam.beams <= 1024, ErrorCode::kUsage, "beams: {} is not from 1 to 1024",
         beam.beams);
   Check(std::abs(beam.length_penalty) <= 100.0, ErrorCode::kUsage,
         "length-penalty: {} is not from -100 to 100", beam.length_penalty);
+}
+
+std::vector<Continuation> BeamSearch(Context& context, const GenerativeModel& model,
+                                     std::span<const std::int32_t> prompt,
+                                     const TokenGeneration& options, const BeamOptions& beam) {
+  CheckGeneration(model, prompt.size(), options);
+  CheckBeamOptions(beam);
   const idx_t longest = options.context > 0 ? options.context : model.LongestText();
   Check(options.tokens <= longest - static_cast<idx_t>(prompt.size()), ErrorCode::kUsage,
         "generate: a beam search over {} tokens and {} new ones needs as many positions, there are "

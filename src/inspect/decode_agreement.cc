@@ -53,13 +53,17 @@ void DecodeAgreement::Add(const DecodeAgreement& other) {
   vocabulary = other.vocabulary;
 }
 
+void CheckDecoding(idx_t prompt, idx_t tokens) {
+  Check(prompt >= 1 && prompt + 2 <= tokens, ErrorCode::kUsage,
+        "decoding: a prompt of {} tokens is not from 1 to the text's {} less 2", prompt, tokens);
+}
+
 DecodeAgreement CompareDecoding(Context& context, const Reformer& model,
                                 std::span<const std::int32_t> ids, idx_t prompt) {
   const ReformerConfig& config = model.config();
   const auto n = static_cast<idx_t>(ids.size());
   const idx_t channels = config.hidden_size, vocabulary = config.vocab_size;
-  Check(prompt >= 1 && prompt + 2 <= n, ErrorCode::kUsage,
-        "decoding: a prompt of {} tokens is not from 1 to the text's {} less 2", prompt, n);
+  CheckDecoding(prompt, n);
   const auto decoder = model.MakeDecoder(true);
   decoder->Add(context, ids.first(static_cast<std::size_t>(prompt)), n);
   Tensor y1({n, channels}), y2({n, channels}), h({1, 2 * channels}), full({1, vocabulary});

@@ -10,6 +10,9 @@
 
 namespace longspan {
 
+// kUsage unless 1 <= prompt <= tokens - 2: what CompareDecoding asks of them.
+void CheckDecoding(idx_t prompt, idx_t tokens);
+
 // Decodes ids (T) from `prompt` tokens on, the text's own tokens one by one, and compares the
 // logits at positions prompt .. T-2 with those of one forward pass over all T. kUsage unless 1 <=
 // prompt <= T - 2 and the model has T positions.

@@ -106,7 +106,6 @@ LshReport ReportLsh(Context& context, const std::filesystem::path& directory,
 DecodeReport ReportDecoding(Context& context, const std::filesystem::path& directory,
                             const WindowOptions& w, idx_t prompt, const ReformerOptions& reformer) {
   Check(w.windows >= 1, ErrorCode::kUsage, "windows: {} is not at least 1", w.windows);
-  const Reformer model = LoadReformer(OpenModelFolder(directory), LoadWith(reformer));
   const auto tokenizer = OpenModelTokenizer(directory);
   const LastText last(w.text, w.data, tokenizer->kind() == "bytes", w.held_out);
   DecodeReport report;
@@ -116,7 +115,9 @@ DecodeReport ReportDecoding(Context& context, const std::filesystem::path& direc
   const auto size = static_cast<idx_t>(ids.size());
   Check(report.tokens >= 3 && report.tokens <= size, ErrorCode::kUsage,
         "tokens: a window of {} is not from 3 to the text's {} tokens", report.tokens, size);
-  report.prompt = prompt > 0 ? prompt : report.tokens / 2;
+  report.prompt = prompt != 0 ? prompt : report.tokens / 2;
+  CheckDecoding(report.prompt, report.tokens);
+  const Reformer model = LoadReformer(OpenModelFolder(directory), LoadWith(reformer));
   report.windows = std::min(w.windows, size / report.tokens);
   for (idx_t i = 0; i < report.windows; ++i) {
     const idx_t begin = WindowBegin(i, report.windows, report.tokens, size);

@@ -63,8 +63,7 @@ void CheckMemoryOf(const Context& context, const Model& model, const GenerativeM
 // What does not depend on the prompt, before anything is written.
 void CheckOptions(const GenerativeModel& generative, const GenerateOptions& options) {
   generative.MakeDecoder(options.cache);  // says what cannot be decoded
-  CheckStops(options.stops);
-  Check(options.batch >= 1, ErrorCode::kUsage, "batch: {} is below 1", options.batch);
+  CheckGenerateOptions(options);
 }
 
 // Prompts [tokens.first_text, tokens.first_text + prompts.size()) of all, side by side.
@@ -108,6 +107,14 @@ std::vector<std::int32_t> EncodePrompt(const text::Tokenizer& tokenizer, std::st
   }
   Check(!ids.empty(), ErrorCode::kFormat, "has no token to go on from");
   return ids;
+}
+
+void CheckGenerateOptions(const GenerateOptions& options) {
+  CheckSampling(options.sampling);
+  Check(options.tokens >= 0, ErrorCode::kUsage, "tokens: {} is negative", options.tokens);
+  Check(options.context >= 0, ErrorCode::kUsage, "context: {} is negative", options.context);
+  Check(options.batch >= 1, ErrorCode::kUsage, "batch: {} is below 1", options.batch);
+  CheckStops(options.stops);
 }
 
 void CheckGenerates(const Model& model, std::span<const std::int32_t> prompt,

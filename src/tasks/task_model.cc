@@ -64,7 +64,20 @@ struct TaskModel::Inside {
   idx_t longest = 0;
 };
 
+namespace {
+
+// kUsage for what no model takes.
+void CheckAlone(const TaskOptions& o) {
+  Check(o.max_length >= 0, ErrorCode::kUsage, "tokens: {} is below 0", o.max_length);
+  Check(o.stride.value_or(0) >= 0, ErrorCode::kUsage, "stride: {} is below 0",
+        o.stride.value_or(0));
+  Check(o.batch_tokens >= 1, ErrorCode::kUsage, "batch-tokens: {} is below 1", o.batch_tokens);
+}
+
+}  // namespace
+
 TaskModel::TaskModel(Model model, TaskOptions options) {
+  CheckAlone(options);
   Inside inside{std::move(model), std::move(options), {}, {}, 0};
   const TaskOptions& o = inside.options;
   const text::Tokenizer& tokenizer = inside.model.tokenizer();
@@ -73,11 +86,8 @@ TaskModel::TaskModel(Model model, TaskOptions options) {
   inside.policy = ResolveGlobal(info, given);
   inside.origin = OriginOfGlobal(info, given);
   inside.longest = inside.model.info().longest;
-  Check(o.max_length >= 0 && o.max_length <= inside.longest, ErrorCode::kUsage,
+  Check(o.max_length <= inside.longest, ErrorCode::kUsage,
         "tokens: {} is not from 1 to {}, the model's positions", o.max_length, inside.longest);
-  Check(o.stride.value_or(0) >= 0, ErrorCode::kUsage, "stride: {} is below 0",
-        o.stride.value_or(0));
-  Check(o.batch_tokens >= 1, ErrorCode::kUsage, "batch-tokens: {} is below 1", o.batch_tokens);
   // Who asks for a length knows better than the files.
   inside.longest = o.max_length > 0 ? o.max_length : DefaultRowTokens(tokenizer, inside.longest);
   inside_ = std::make_shared<const Inside>(std::move(inside));
@@ -85,6 +95,7 @@ TaskModel::TaskModel(Model model, TaskOptions options) {
 
 TaskModel TaskModel::Load(const std::filesystem::path& directory, const TaskOptions& options,
                           const ModelOptions& model) {
+  CheckAlone(options);  // before a load that may take long
   return TaskModel(LoadWithTokenizer(directory, model), options);
 }
 

@@ -173,6 +173,49 @@ class Tasks(Case):
         self.fails(2, "rerank", "a query", "-m", single, "--text", "a", "--stride", "2", "--overflow", "truncate",
                    says=["stride: it is what neighbouring windows share"])
 
+    def test_options_are_checked_before_a_model_is_loaded(self):
+        """Its weights cannot be read, which no message says."""
+        def broken(kind, **fields):
+            model = self.model(kind, **fields)
+            (model / "model.safetensors").write_bytes(b"no weights")
+            self.fails(3, {"sequence": "classify", "masked": "embed"}[kind], "-m", model, "--text", "a")
+            return model
+        judge, masked = broken("sequence"), broken("masked")
+        reformer = self.dir / "reformer"
+        shutil.copytree(self.start, reformer)
+        (reformer / "model.safetensors").write_bytes(b"no weights")
+        for words, says in (
+                (["classify", "-m", judge, "--threshold", "0.5"], "threshold: it is for models of sets"),
+                (["classify", "-m", judge, "--explain-label", "sun"], "no label 'sun'"),
+                (["classify", "-m", judge, "--stride", "-1"], "stride"),
+                (["classify", "-m", judge, "--batch-tokens", "0"], "batch-tokens"),
+                (["classify", "-m", judge, "--global", "some"], "some"),
+                (["classify", "-m", judge, "--overflow", "some"], "some"),
+                (["classify", "-m", judge, "--attention", "some"], "some"),
+                (["classify", "-m", judge, "-o", self.dir / "x.npy"], "x.npy"),
+                (["token-classify", "-m", masked, "--aggregate", "some"], "some"),
+                (["embed", "-m", masked, "--pooling", "some"], "some"),
+                (["embed", "-m", masked, "--prompt", "\udcff"], "--prompt"),
+                (["similar", "-m", masked, "--among", self.text, "--pooling", "some"], "some"),
+                (["similar", "-m", masked, "--among", self.text, "--similarity", "some"], "some"),
+                (["similar", "-m", masked, "--among", self.text, "--ranges", "r.npy"], "ranges: has no effect"),
+                (["generate", "-m", reformer, "-p", "a", "--top-p", "2"], "top-p"),
+                (["generate", "-m", reformer, "-p", "a", "-n", "-1"], "tokens"),
+                (["generate", "-m", reformer, "-p", "a", "--stop", ""], "stop"),
+                (["generate", "-m", reformer, "-p", "a", "--beams", "0"], "beams"),
+                (["generate", "-m", reformer, "-p", "a", "--attention", "some"], "some"),
+                (["eval", "-m", reformer, self.text, "--stride", "-1"], "stride"),
+                (["eval", "-m", reformer, self.text, "--held-out", "2"], "held-out"),
+                (["eval", "-m", masked, self.text, "--mask-share", "2"], "mask-share"),
+                (["eval", "-m", judge, self.text, "--tokens", "-1"], "tokens"),
+                (["eval", "-m", judge, self.text, "--packed"], "--packed is for masked language models"),
+                (["lsh-report", "-m", reformer, self.text, "--rounds", "2,1"], "rounds: 1 does not rise"),
+                (["decode-report", "-m", reformer, self.text, "--tokens", "50", "--prompt", "49"], "prompt of 49"),
+                (["decode-report", "-m", reformer, self.text, "--windows", "0"], "windows")):
+            text = ["--text", "a"] if words[0] in ("classify", "token-classify", "embed", "similar") else []
+            self.fails(2, *words, *text, says=[says])
+
+
     def test_with_json_every_line_is_an_object(self):
         model, texts = self.model("sequence"), self.sentences()
         (texts / "bad.txt").write_bytes(b"\xff")
