@@ -8,6 +8,8 @@ import importlib.util
 import os
 import re
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Union
 
@@ -47,6 +49,13 @@ atexit.register(_leave_ranks)
 # A thread that still computes when the interpreter ends would meet a library that is half gone.
 atexit.register(_models.wait_for_workers, 1.0)
 
+# Seconds after which a process that waits for the others says so.
+_LATE_S = 20.0
+_LATE = (
+    "longspan.train waits until all processes that mpirun has started have called it; if one of "
+    "them never does, call it in all, or set LONGSPAN_MPI=0 so that each trains by itself"
+)
+
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -65,8 +74,15 @@ def parse_bytes(name: str, size: int | str | None) -> int | None:
 def rank_and_threads(threads: int | None) -> tuple[int, int | None]:
     """The number of this process among those that mpirun started, and the threads of a call that
     they make together: its share of the machine, where nobody named a number. Waits for all of them
-    when it is called first."""
-    rank, _, share = _models.join_ranks()
+    when it is called first, and warns where that takes long: a process that has ended before never
+    comes, and MPI does not say so."""
+    late = threading.Timer(_LATE_S, warnings.warn, (_LATE, RuntimeWarning))
+    late.daemon = True
+    late.start()
+    try:
+        rank, _, share = _models.join_ranks()
+    finally:
+        late.cancel()
     return rank, share if share > 0 and threads is None and not names_threads() else threads
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 pytest.importorskip("longspan._models", reason="this build has the attention functions alone")
 
 import longspan  # noqa: E402
+from longspan import _native  # noqa: E402
 from longspan.training import StopTraining, TrainingEvent  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -422,6 +424,20 @@ def test_ranks_train_together(longformer: Path, tmp_path: Path) -> None:
     assert alone.stdout.strip() in lines
     one, two = (tmp_path / name / "model.safetensors" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_process_that_waits_for_others_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def join_ranks() -> tuple[int, int, int]:
+        time.sleep(0.5)
+        return 0, 1, 0
+
+    monkeypatch.setattr(_native._models, "join_ranks", join_ranks)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert _native.rank_and_threads(3) == (0, 3)  # it comes in time
+        monkeypatch.setattr(_native, "_LATE_S", 0.05)
+        _native.rank_and_threads(None)
+    assert [str(one.message) for one in told] == [_native._LATE]
 
 
 def test_a_rank_that_fails_ends_all(longformer: Path, tmp_path: Path) -> None:
