@@ -116,6 +116,7 @@ nlohmann::ordered_json EnvJson(const Globals& globals) {
           {"kernels", KernelIsa()},
           {"kernels_from", IsSet("LONGSPAN_ISA") ? "LONGSPAN_ISA" : "the best that the CPU has"},
           {"bf16", KernelBf16()},
+          {"bf16_dense", KernelDenseBf16()},
           {"threads", context.threads()},
           {"threads_from", ThreadsReason(globals)},
           {"mpi", MpiJson(world)},
@@ -143,7 +144,7 @@ std::string EnvText(const nlohmann::ordered_json& j) {
       "longspan {}, built as {} by {}\n"
       "CPU: {}\n"
       "instruction sets: {}\n"
-      "kernels: {} ({}); bf16 in attention: {}\n"
+      "kernels: {} ({}); bf16 in attention: {}, in dense layers: {}\n"
       "threads: {} ({})\n"
       "MPI: {}\n"
       "memory: {}, limit {} ({})\n"
@@ -151,8 +152,8 @@ std::string EnvText(const nlohmann::ordered_json& j) {
       "variables:{}\n",
       text("version"), text("build_type"), text("compiler"), text("cpu"),
       fmt::join(RunnableIsas(), " "), text("kernels"), text("kernels_from"), text("bf16"),
-      j["threads"].get<int>(), text("threads_from"), MpiText(j["mpi"]), bytes("memory_bytes"),
-      bytes("memory_limit_bytes"), text("memory_limit_from"),
+      text("bf16_dense"), j["threads"].get<int>(), text("threads_from"), MpiText(j["mpi"]),
+      bytes("memory_bytes"), bytes("memory_limit_bytes"), text("memory_limit_from"),
       JoinedItems(j["libraries"], " {} {},"), JoinedItems(j["variables"], " {}={},"));
 }
 

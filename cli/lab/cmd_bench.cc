@@ -52,7 +52,10 @@ nlohmann::ordered_json ToJson(const BenchCommand& c, const Context& context, con
                               double tokens, idx_t peak_rss) {
   nlohmann::ordered_json j;
   j["dtype"] = c.dtype;
-  if (c.dtype == "bf16") j["bf16_path"] = KernelBf16();
+  if (c.dtype == "bf16") {
+    j["bf16_path"] = KernelBf16();
+    j["bf16_dense"] = KernelDenseBf16();
+  }
   j["seconds"] = r.seconds;
   j["seconds_min"] = r.seconds_min;
   j["tokens_per_s"] = tokens / r.seconds;

@@ -23,6 +23,10 @@ std::string_view KernelIsa();
 // How kernels multiply bf16 in attention: "widen" to fp32, "pairs" by the CPU's dot products, or
 // "tiles" by its tile unit (AMX; full, window, chunked and LSH attention).
 std::string_view KernelBf16();
+// How dense layers multiply bf16: "widen" to fp32, "onednn" by its bf16 products, or "tiles" by our
+// own on the CPU's tile unit (AMX), where the environment's LONGSPAN_DENSE says so. "tiles_twin" is
+// the same in plain C++, for tests. Throws kUsage where LONGSPAN_DENSE names what cannot run.
+std::string_view KernelDenseBf16();
 
 // ---- memory -------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/bfloat16.h"
+#include "base/dense_path.h"
 #include "base/errors.h"
 #include "base/isa.h"
 #include "base/math.h"
@@ -17,6 +18,7 @@
 #include "gemm/packed_product.h"
 #include "gemm/primitive.h"
 #include "gemm/rows.h"
+#include "gemm/tile_product.h"
 #include "parallel/parallel_for.h"
 
 namespace longspan::gemm {
@@ -59,6 +61,8 @@ void CheckTypes(std::string_view where, std::string_view name_a, DType a, std::s
         name_a, DTypeName(a), name_b, DTypeName(b));
 }
 
+bool Widens(DType dtype) { return dtype == DType::kBF16 && ActiveDensePath() == DensePath::kWiden; }
+
 // A matrix whose stride means nothing gets one that oneDNN accepts.
 idx_t RowStride(idx_t rows, idx_t cols, idx_t stride) {
   return rows <= 1 ? std::max(cols, stride) : stride;
@@ -80,7 +84,7 @@ class RowProduct {
         accumulate_(store == Store::kAccumulate),
         grid_(RowGrid(a.rows, c.cols, a.cols)),
         w_stride_(RowStride(w.rows, w.cols, w.stride)) {
-    const bool widen = a.dtype == DType::kBF16 && !Bf16Hardware();
+    const bool widen = Widens(a.dtype);
     compute_ = widen ? DType::kF32 : a.dtype;
     packed_ = WideVectors() && a.rows >= kPackingPays;
     copy_w_ = copy_a_ = widen;
@@ -253,7 +257,7 @@ class WeightProduct {
         dw_(dw),
         grid_(TileGrid(dw.extent[0], dw.extent[1], dy.rows)),
         slab_(std::min(dy.rows, kTokenSlab)) {
-    const bool widen = dy.dtype == DType::kBF16 && !Bf16Hardware();
+    const bool widen = Widens(dy.dtype);
     compute_ = widen ? DType::kF32 : dy.dtype;
     // dy is read down its columns: rows a multiple of 1 KiB apart share a few sets of the cache.
     const bool bad_stride = WideVectors() && dy.dtype == DType::kF32 && dy.stride % 256 == 0;
@@ -356,17 +360,23 @@ bool PacksItself(idx_t tokens) {
 // The same of a product whose rows are tokens. With AVX-512 our own is 1 to 5 % faster on AMD, and
 // has not been timed on others; bf16 that the hardware multiplies is left to oneDNN.
 bool PacksRows(idx_t tokens, DType dtype) {
-  const bool wide = WideVectors() && IsAmd() && !(dtype == DType::kBF16 && Bf16Hardware());
+  const bool wide = WideVectors() && IsAmd() && (dtype == DType::kF32 || Widens(dtype));
   return PacksItself(tokens) || (wide && tokens >= kPackingPays);
+}
+
+// bf16 on the tile unit: true, and `product` is done, where DensePath says so.
+bool RanOnTiles(Context& context, const PackedProduct& product) {
+  const DensePath path = ActiveDensePath();
+  if (product.a.dtype != DType::kBF16 || path < DensePath::kTiles) return false;
+  const bool twin = path == DensePath::kTwin;
+  RunTileProduct(context, product, twin);
+  last_implementation.store(twin ? kTwinName : kTilesName, std::memory_order_relaxed);
+  return true;
 }
 
 // c (T, n) = a (T, k) b (k, n); b lies in w as w (n, k), transposed, or as it is, w (k, n).
 void MultiplyRows(Context& context, const ConstMatrix& a, const ConstMatrix& w, bool transposed,
                   const float* bias, const Matrix& c, Store store) {
-  if (!PacksRows(a.rows, a.dtype)) {
-    RowProduct(context, a, w, transposed, bias, c, store).Run();
-    return;
-  }
   PackedProduct product;
   product.rows = a.rows;
   product.cols = c.cols;
@@ -376,6 +386,11 @@ void MultiplyRows(Context& context, const ConstMatrix& a, const ConstMatrix& w, 
   product.bias = bias;
   product.c = c;
   product.accumulate = store == Store::kAccumulate;
+  if (RanOnTiles(context, product)) return;
+  if (!PacksRows(a.rows, a.dtype)) {
+    RowProduct(context, a, w, transposed, bias, c, store).Run();
+    return;
+  }
   RunPackedProduct(context, product);
   last_implementation.store(kPackedName, std::memory_order_relaxed);
 }
@@ -458,10 +473,6 @@ void BackwardWeights(Context& context, const ConstMatrix& dy, const ConstMatrix&
   CheckSame(kWhere, "columns", "x", x.cols, "dw", dw.extent[1]);
   CheckTypes(kWhere, "dy", dy.dtype, "x", x.dtype);
   if (dy.rows == 0) return;
-  if (!PacksItself(dy.rows)) {
-    WeightProduct(context, dy, x, dw).Run();
-    return;
-  }
   PackedProduct product;
   product.rows = dy.cols;
   product.cols = x.cols;
@@ -470,6 +481,11 @@ void BackwardWeights(Context& context, const ConstMatrix& dy, const ConstMatrix&
   product.b = {x.data, x.dtype, x.stride, false};
   product.c = dw;
   product.accumulate = true;
+  if (RanOnTiles(context, product)) return;
+  if (!PacksItself(dy.rows)) {
+    WeightProduct(context, dy, x, dw).Run();
+    return;
+  }
   RunPackedProduct(context, product);
 }
 
@@ -523,8 +539,6 @@ void Widen(Context& context, const View<const bfloat16, 2>& x, const View<float,
              y.data + first * y.stride[0], y.stride[0]);
   });
 }
-
-bool Bf16Hardware() { return ActiveIsa() >= Isa::kAvx512Bf16; }
 
 const char* LastImplementation() { return last_implementation.load(std::memory_order_relaxed); }
 

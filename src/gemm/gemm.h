@@ -1,6 +1,7 @@
 // Dense layers: y = x w^T + bias and its gradients, through oneDNN's matmul. From 128 tokens on a
 // packed product of our own (packed_product.h) is faster with AVX2 and SSE4, and for fp32's y and
 // dx with AVX-512 on AMD. Up to 8 tokens go forward as dot products that pack nothing (few_rows.h).
+// bf16 runs on our own product on the tile unit (tile_product.h) where the user wants that.
 // Every function cuts its work into a grid that the problem's shape fixes, never the number of
 // threads: the same bits for any number of threads. fp32 accumulation always.
 #pragma once
@@ -38,7 +39,7 @@ enum class Store { kOverwrite, kAccumulate };
 
 // y (T, N) = x (T, K) w (N, K)^T [+ bias (N)] [+ y]. x and w have one dtype; y is that or fp32.
 // bf16 operands take the hardware's bf16 product where there is one and are widened to fp32 slab
-// by slab where there is none. Cost 2 T N K flop.
+// by slab where there is none: DensePath (base/dense_path.h). Cost 2 T N K flop.
 void Forward(Context& context, const ConstMatrix& x, const ConstMatrix& w, const float* bias,
              const Matrix& y, Store store = Store::kOverwrite);
 
@@ -58,11 +59,9 @@ void BackwardBias(Context& context, const ConstMatrix& dy, float* dbias);
 void Round(Context& context, const View<const float, 2>& x, const View<bfloat16, 2>& y);
 void Widen(Context& context, const View<const bfloat16, 2>& x, const View<float, 2>& y);
 
-// True when a bf16 product runs on bf16 hardware (AVX512_BF16, AMX) under the active cap.
-bool Bf16Hardware();
-
-// The oneDNN implementation that the last Forward of this process ran ("gemm:jit",
-// "brg:avx512_core"): for benchmarks and for the test that a forced ISA ran.
+// What the last Forward of this process ran: oneDNN's implementation ("gemm:jit",
+// "brg:avx512_core") or "longspan:" and the name of our own product. For benchmarks and for the
+// test that a forced ISA ran.
 const char* LastImplementation();
 
 }  // namespace longspan::gemm

@@ -1,11 +1,16 @@
 // Dense layers: forward, gradient of the input, gradient of the weights. Verifies a sample of rows
-// in double, then times.
+// in double, then times. On a machine with a tile unit each product of bf16 is timed twice, on
+// oneDNN ("bf16") and then on our own product ("bf16-tiles"), both as fractions of the unit's peak.
 #include <cmath>
+#include <cstdio>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/bfloat16.h"
+#include "base/dense_path.h"
 #include "base/errors.h"
+#include "base/isa.h"
 #include "base/math.h"
 #include "base/rng.h"
 #include "bench/support/bench.h"
@@ -14,6 +19,22 @@
 
 namespace longspan::gemm {
 namespace {
+
+// Who multiplies: an operand type and the path of bf16 products.
+struct Kind {
+  const char* name;
+  bool bf16;
+  std::optional<DensePath> path;  // std::nullopt: what the rule says
+};
+
+std::vector<Kind> Kinds() {
+  std::vector<Kind> kinds = {{"fp32", false, std::nullopt}, {"bf16", true, std::nullopt}};
+  if (ActiveIsa() >= Isa::kAvx512Bf16) kinds.back().path = DensePath::kLibrary;
+  if (ActiveIsa() >= Isa::kAmx && PermitTiles()) {
+    kinds.push_back({"bf16-tiles", true, DensePath::kTiles});
+  }
+  return kinds;
+}
 
 enum class Pass { kForward, kData, kWeights };
 
@@ -108,7 +129,7 @@ void RunPass(benchmark::State& state, Pass pass, const Shape& shape) {
     return;
   }
   for (auto _ : state) run();
-  const bool hardware = kType<T> == DType::kBF16 && Bf16Hardware();
+  const bool hardware = kType<T> == DType::kBF16 && ActiveDensePath() != DensePath::kWiden;
   bench::ReportFlops(state, 2.0 * static_cast<double>(shape.T * shape.K * shape.N),
                      hardware ? bench::Against::kBf16 : bench::Against::kFp32);
 }
@@ -121,18 +142,26 @@ void Register() {
                           {16, 512, 2048},    {1, 512, 2048}};
   const std::pair<Pass, const char*> passes[] = {
       {Pass::kForward, "forward"}, {Pass::kData, "dx"}, {Pass::kWeights, "dw"}};
+  const auto add = [](const Kind& kind, const Shape& shape, Pass pass, const char* name) {
+    const std::string label =
+        fmt::format("{}/{}x{}to{}/{}", kind.name, shape.T, shape.K, shape.N, name);
+    benchmark::RegisterBenchmark(label.c_str(),
+                                 [kind, pass, shape](benchmark::State& state) {
+                                   ForceDensePath(kind.path);
+                                   kind.bf16 ? RunPass<bfloat16>(state, pass, shape)
+                                             : RunPass<float>(state, pass, shape);
+                                 })
+        ->UseRealTime()
+        ->Unit(benchmark::kMicrosecond);
+  };
+  const std::vector<Kind> kinds = Kinds();
   for (const bool bf16 : {false, true}) {
     for (const Shape& shape : shapes) {
       for (const auto& [pass, name] : passes) {
-        const std::string label =
-            fmt::format("{}/{}x{}to{}/{}", bf16 ? "bf16" : "fp32", shape.T, shape.K, shape.N, name);
-        benchmark::RegisterBenchmark(label.c_str(),
-                                     [bf16, pass = pass, shape](benchmark::State& state) {
-                                       bf16 ? RunPass<bfloat16>(state, pass, shape)
-                                            : RunPass<float>(state, pass, shape);
-                                     })
-            ->UseRealTime()
-            ->Unit(benchmark::kMicrosecond);
+        // The ways to multiply bf16 follow each other, so that they see the same machine.
+        for (const Kind& kind : kinds) {
+          if (kind.bf16 == bf16) add(kind, shape, pass, name);
+        }
       }
     }
   }
@@ -142,6 +171,11 @@ void Register() {
 }  // namespace longspan::gemm
 
 int main(int argc, char** argv) {
-  longspan::gemm::Register();
+  try {
+    longspan::gemm::Register();
+  } catch (const longspan::Error& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
+  }
   return longspan::bench::Main(argc, argv);
 }

@@ -33,10 +33,11 @@ constexpr idx_t EvenPart(idx_t extent, idx_t parts) {
 
 // Cuts rows first, then columns, until there are enough tasks.
 inline Grid SplitGrid(idx_t rows, idx_t cols, idx_t most_rows, idx_t most_cols, idx_t least_rows,
-                      idx_t least_cols, double flop) {
+                      idx_t least_cols, double flop, idx_t fewest_tasks = kFewestTasks,
+                      double smallest_task = kSmallestTask) {
   idx_t row_parts = CeilDiv(rows, most_rows), col_parts = CeilDiv(cols, most_cols);
-  while (row_parts * col_parts < kFewestTasks &&
-         flop / static_cast<double>(row_parts * col_parts) > kSmallestTask) {
+  while (row_parts * col_parts < fewest_tasks &&
+         flop / static_cast<double>(row_parts * col_parts) > smallest_task) {
     const idx_t part_rows = CeilDiv(rows, row_parts), part_cols = CeilDiv(cols, col_parts);
     const bool rows_fit = part_rows >= 2 * least_rows, cols_fit = part_cols >= 2 * least_cols;
     if (!rows_fit && !cols_fit) break;

@@ -1,4 +1,4 @@
-// One vector or one element of fp32 or bf16, as fp32.
+// One vector or one element of fp32 or bf16, as fp32; and what is fetched ahead.
 #if defined(LONGSPAN_GEMM_LOAD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LONGSPAN_GEMM_LOAD_INL_H_
 #undef LONGSPAN_GEMM_LOAD_INL_H_
@@ -28,6 +28,9 @@ HWY_INLINE hn::Vec<F32> LoadRow(F32 d, const bfloat16* from) {
   const auto bits = hn::LoadU(d16, &from->bits);
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d32, bits)));
 }
+
+// To the second cache; Highway's Prefetch knows the first only.
+HWY_INLINE void PrefetchFar(const void* from) { __builtin_prefetch(from, 0, 2); }
 
 HWY_INLINE float LoadOne(const float* from) { return *from; }
 HWY_INLINE float LoadOne(const bfloat16* from) { return ToFloat(*from); }

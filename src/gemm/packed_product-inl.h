@@ -266,9 +266,6 @@ HWY_INLINE void Tile(const Block& block, const float* a, const float* b, const f
   }
 }
 
-// To the second cache; Highway's Prefetch knows the first only.
-HWY_INLINE void PrefetchFar(const float* from) { __builtin_prefetch(from, 0, 2); }
-
 // A panel of b stays in the first or second cache while all rows of a, in the second, pass by.
 // Meanwhile the next panel of b comes slice by slice from the last cache to the second.
 void MultiplyBlock(const Block& block) {

@@ -56,8 +56,13 @@ void AddBiasRows(const float* HWY_RESTRICT bias, idx_t rows, idx_t cols, float* 
   }
 }
 
-HWY_INLINE void NarrowRow(const float* HWY_RESTRICT tile, const float* HWY_RESTRICT bias,
-                          bool accumulate, idx_t count, bfloat16* HWY_RESTRICT y) {
+HWY_INLINE void StoreRow(hn::Vec<F32> value, float* to) { hn::StoreU(value, F32(), to); }
+HWY_INLINE void StoreOne(float value, bfloat16* to) { *to = ToBfloat16(value); }
+HWY_INLINE void StoreOne(float value, float* to) { *to = value; }
+
+template <class T>
+HWY_INLINE void StoreTileRow(const float* HWY_RESTRICT tile, const float* HWY_RESTRICT bias,
+                             bool accumulate, idx_t count, T* HWY_RESTRICT y) {
   const F32 d;
   const auto lanes = static_cast<idx_t>(hn::Lanes(d));
   idx_t i = 0;
@@ -70,15 +75,22 @@ HWY_INLINE void NarrowRow(const float* HWY_RESTRICT tile, const float* HWY_RESTR
   for (; i < count; ++i) {
     float value = tile[i];
     if (bias != nullptr) value += bias[i];
-    if (accumulate) value += ToFloat(y[i]);
-    y[i] = ToBfloat16(value);
+    if (accumulate) value += LoadOne(y + i);
+    StoreOne(value, y + i);
   }
 }
 
-void NarrowTile(const float* tile, idx_t tile_stride, const float* bias, bool accumulate,
-                idx_t rows, idx_t cols, bfloat16* y, idx_t stride) {
+void StoreTileBf16(const float* tile, idx_t tile_stride, const float* bias, bool accumulate,
+                   idx_t rows, idx_t cols, bfloat16* y, idx_t stride) {
   for (idx_t r = 0; r < rows; ++r) {
-    NarrowRow(tile + r * tile_stride, bias, accumulate, cols, y + r * stride);
+    StoreTileRow(tile + r * tile_stride, bias, accumulate, cols, y + r * stride);
+  }
+}
+
+void StoreTileF32(const float* tile, idx_t tile_stride, const float* bias, bool accumulate,
+                  idx_t rows, idx_t cols, float* y, idx_t stride) {
+  for (idx_t r = 0; r < rows; ++r) {
+    StoreTileRow(tile + r * tile_stride, bias, accumulate, cols, y + r * stride);
   }
 }
 

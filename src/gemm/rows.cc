@@ -16,7 +16,8 @@ namespace longspan::gemm {
 
 HWY_EXPORT(WidenRows);
 HWY_EXPORT(AddBiasRows);
-HWY_EXPORT(NarrowTile);
+HWY_EXPORT(StoreTileBf16);
+HWY_EXPORT(StoreTileF32);
 HWY_EXPORT(SumColumnsF32);
 HWY_EXPORT(SumColumnsBf16);
 
@@ -40,8 +41,18 @@ void AddBias(const float* bias, idx_t rows, idx_t cols, float* y, idx_t stride) 
 
 void NarrowRows(const float* tile, idx_t tile_stride, const float* bias, bool accumulate,
                 idx_t rows, idx_t cols, bfloat16* y, idx_t stride) {
-  HWY_DYNAMIC_DISPATCH(NarrowTile)
-  (tile, tile_stride, bias, accumulate, rows, cols, y, stride);
+  StoreRows(tile, tile_stride, bias, accumulate, rows, cols, y, DType::kBF16, stride);
+}
+
+void StoreRows(const float* tile, idx_t tile_stride, const float* bias, bool accumulate, idx_t rows,
+               idx_t cols, void* y, DType dtype, idx_t stride) {
+  if (dtype == DType::kF32) {
+    HWY_DYNAMIC_DISPATCH(StoreTileF32)
+    (tile, tile_stride, bias, accumulate, rows, cols, static_cast<float*>(y), stride);
+  } else {
+    HWY_DYNAMIC_DISPATCH(StoreTileBf16)
+    (tile, tile_stride, bias, accumulate, rows, cols, static_cast<bfloat16*>(y), stride);
+  }
 }
 
 void SumColumns(const void* dy, DType dtype, idx_t rows, idx_t cols, idx_t stride, float* sums) {

@@ -17,6 +17,10 @@ void AddBias(const float* bias, idx_t rows, idx_t cols, float* y, idx_t stride);
 void NarrowRows(const float* tile, idx_t tile_stride, const float* bias, bool accumulate,
                 idx_t rows, idx_t cols, bfloat16* y, idx_t stride);
 
+// The same to a y of fp32 or bf16.
+void StoreRows(const float* tile, idx_t tile_stride, const float* bias, bool accumulate, idx_t rows,
+               idx_t cols, void* y, DType dtype, idx_t stride);
+
 // sums (cols) = the sums of the columns of dy (rows, cols), row after row.
 void SumColumns(const void* dy, DType dtype, idx_t rows, idx_t cols, idx_t stride, float* sums);
 

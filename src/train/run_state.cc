@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/dense_path.h"
 #include "base/errors.h"
 #include "base/isa.h"
-#include "gemm/gemm.h"
 #include "io/checkpoint.h"
 #include "io/checksum.h"
 #include "io/file.h"
@@ -313,8 +313,11 @@ UpdateSums ReadSums(const json& object, const std::string& source) {
 }  // namespace
 
 std::string IsaText() {
-  return fmt::format("{}{}, bf16 attention: {}", IsaName(ActiveIsa()),
-                     gemm::Bf16Hardware() ? " bf16" : "", Bf16PathName(ActiveBf16Path()));
+  const DensePath dense = ActiveDensePath();
+  return fmt::format("{}{}{}, bf16 attention: {}", IsaName(ActiveIsa()),
+                     dense == DensePath::kWiden ? "" : " bf16",
+                     dense >= DensePath::kTiles ? fmt::format(" {}", DensePathName(dense)) : "",
+                     Bf16PathName(ActiveBf16Path()));
 }
 
 std::map<std::string, std::string> FactsOf(const RunState& state, TrainTask& task,

@@ -244,10 +244,23 @@ class Env(Case):
         self.assertEqual((report["threads"], report["threads_from"]), (2, "--threads"))
         self.assertEqual((report["memory_limit_bytes"], report["memory_limit_from"]),
                          (1 << 30, "--memory"))
+        self.assertIn(f"bf16 in attention: {report['bf16']}, in dense layers: ", self.ok("env"))
         for library in ("onednn", "highway", "fmt", "nlohmann_json", "cli11", "zlib", "zstd"):
             self.assertRegex(report["libraries"][library], r"^\d+\.\d+")
         self.assertNotEqual(report["cpu"], "unknown")
         self.assertRegex(report["build_type"], r"^\w+$")
+
+    def test_dense_path(self):
+        def environment(path):
+            return dict(os.environ, LONGSPAN_DENSE=path)
+        dense = json.loads(self.ok("env", "--json"))["bf16_dense"]
+        self.assertIn(dense, ("widen", "onednn"))
+        for path, expected in (("", dense), ("onednn", dense), ("tiles_twin", "tiles_twin")):
+            report = json.loads(self.ok("env", "--json", env=environment(path)))
+            self.assertEqual(report["bf16_dense"], expected)
+        self.fails(2, "env", env=environment("mkl"), says=["LONGSPAN_DENSE: 'mkl'", "tiles_twin"])
+        capped = dict(environment("tiles"), LONGSPAN_ISA="avx2")
+        self.fails(2, "env", env=capped, says=["LONGSPAN_DENSE: 'tiles' needs amx", "onednn"])
 
 
 class JsonFailures(Case):

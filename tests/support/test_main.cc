@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/dense_path.h"
 #include "base/isa.h"
 #include "longspan/error.h"
 #include "tests/support/remember.h"
@@ -60,6 +61,7 @@ bool RanOn(Isa wanted) {
 // say that they have to do with it.
 int RunOnTwin() {
   ForceBf16Path(Bf16Path::kTwin);
+  ForceDensePath(DensePath::kTwin);
   testing::GTEST_FLAG(filter) = "*Bf16*:*Amx*";
   const int result = RUN_ALL_TESTS();
   if (testing::UnitTest::GetInstance()->test_to_run_count() > 0) return result;

@@ -26,6 +26,7 @@
 #include "simd/amx-inl.h"
 #include "simd/line-inl.h"
 #include "simd/philox-inl.h"
+#include "simd/tile_pack-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace longspan {
@@ -97,10 +98,8 @@ inline void PackBlockRows(const BlockRows& x, idx_t tiles, char* to) {
 
 inline void PackBlockAcross(const BlockRows& x, idx_t tiles, char* to) {
   for (idx_t k = 0; k < tiles; ++k) {
-    for (idx_t half = 0; half < 2; ++half) {
-      TransposeLines(reinterpret_cast<const char*>(x.Row(16 * half) + 32 * k), x.stride * 2,
-                     to + (2 * k + half) * kTileBytes);
-    }
+    TilesAcross(reinterpret_cast<const char*>(x.Row(0) + 32 * k), x.stride * 2,
+                to + 2 * k * kTileBytes);
   }
 }
 
@@ -115,17 +114,10 @@ inline void PackBlockPairs(const BlockRows& x, idx_t tiles, char* to) {
   }
 }
 
-// Pairs of neighbouring rows, transposed.
 inline void PackBlockDown(const BlockRows& x, idx_t tiles, char* to) {
-  alignas(64) char pairs[2][kTileBytes];
   for (idx_t k = 0; k < tiles; ++k) {
-    for (idx_t r = 0; r < 16; ++r) {
-      const Line even = LoadLine(x.Row(2 * r) + 32 * k), odd = LoadLine(x.Row(2 * r + 1) + 32 * k);
-      StoreLine(ZipFirstWords(even, odd), pairs[0] + r * kTileLine);
-      StoreLine(ZipLastWords(even, odd), pairs[1] + r * kTileLine);
-    }
-    TransposeLines(pairs[0], kTileLine, to + 2 * k * kTileBytes);
-    TransposeLines(pairs[1], kTileLine, to + (2 * k + 1) * kTileBytes);
+    TilesDown(reinterpret_cast<const char*>(x.Row(0) + 32 * k), x.stride * 2,
+              to + 2 * k * kTileBytes);
   }
 }
 
