@@ -364,13 +364,22 @@ bool PacksRows(idx_t tokens, DType dtype) {
   return PacksItself(tokens) || (wide && tokens >= kPackingPays);
 }
 
-// bf16 on the tile unit: true, and `product` is done, where DensePath says so.
+std::atomic<bool> splits_fp32{false};
+
+// On the tile unit: true, and `product` is done, where DensePath (of bf16) or SplitFp32 says so.
 bool RanOnTiles(Context& context, const PackedProduct& product) {
   const DensePath path = ActiveDensePath();
-  if (product.a.dtype != DType::kBF16 || path < DensePath::kTiles) return false;
   const bool twin = path == DensePath::kTwin;
-  RunTileProduct(context, product, twin);
-  last_implementation.store(twin ? kTwinName : kTilesName, std::memory_order_relaxed);
+  if (path < DensePath::kTiles) return false;
+  const char* name = twin ? kTwinName : kTilesName;
+  if (product.a.dtype == DType::kBF16) {
+    RunTileProduct(context, product, twin);
+  } else {
+    if (!splits_fp32.load(std::memory_order_relaxed)) return false;
+    if (!RunSplitProduct(context, product, twin)) return false;
+    name = kSplitName;
+  }
+  last_implementation.store(name, std::memory_order_relaxed);
   return true;
 }
 
@@ -539,6 +548,8 @@ void Widen(Context& context, const View<const bfloat16, 2>& x, const View<float,
              y.data + first * y.stride[0], y.stride[0]);
   });
 }
+
+void SplitFp32(bool on) { splits_fp32.store(on, std::memory_order_relaxed); }
 
 const char* LastImplementation() { return last_implementation.load(std::memory_order_relaxed); }
 

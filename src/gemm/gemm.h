@@ -59,6 +59,11 @@ void BackwardBias(Context& context, const ConstMatrix& dy, float* dbias);
 void Round(Context& context, const View<const float, 2>& x, const View<bfloat16, 2>& y);
 void Widen(Context& context, const View<const bfloat16, 2>& x, const View<float, 2>& y);
 
+// For benchmarks and tests; no model asks for it. From now on, where DensePath is kTiles or kTwin,
+// products of fp32 are made of three bf16 parts of each number (RunSplitProduct of tile_product.h),
+// but for numbers that do not fit and for Forward of up to 8 tokens.
+void SplitFp32(bool on);
+
 // What the last Forward of this process ran: oneDNN's implementation ("gemm:jit",
 // "brg:avx512_core") or "longspan:" and the name of our own product. For benchmarks and for the
 // test that a forced ISA ran.

@@ -1,6 +1,8 @@
 // Dense layers: forward, gradient of the input, gradient of the weights. Verifies a sample of rows
 // in double, then times. On a machine with a tile unit each product of bf16 is timed twice, on
-// oneDNN ("bf16") and then on our own product ("bf16-tiles"), both as fractions of the unit's peak.
+// oneDNN ("bf16") and then on our own product ("bf16-tiles"), both as fractions of the unit's peak,
+// and so is fp32: as it is ("fp32") and from three bf16 parts ("fp32-split"), as fractions of
+// fp32's peak.
 #include <cmath>
 #include <cstdio>
 #include <optional>
@@ -25,6 +27,7 @@ struct Kind {
   const char* name;
   bool bf16;
   std::optional<DensePath> path;  // std::nullopt: what the rule says
+  bool split = false;             // fp32 from bf16 parts
 };
 
 std::vector<Kind> Kinds() {
@@ -32,6 +35,7 @@ std::vector<Kind> Kinds() {
   if (ActiveIsa() >= Isa::kAvx512Bf16) kinds.back().path = DensePath::kLibrary;
   if (ActiveIsa() >= Isa::kAmx && PermitTiles()) {
     kinds.push_back({"bf16-tiles", true, DensePath::kTiles});
+    kinds.push_back({"fp32-split", false, DensePath::kTiles, true});
   }
   return kinds;
 }
@@ -148,6 +152,7 @@ void Register() {
     benchmark::RegisterBenchmark(label.c_str(),
                                  [kind, pass, shape](benchmark::State& state) {
                                    ForceDensePath(kind.path);
+                                   SplitFp32(kind.split);
                                    kind.bf16 ? RunPass<bfloat16>(state, pass, shape)
                                              : RunPass<float>(state, pass, shape);
                                  })

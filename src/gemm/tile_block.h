@@ -9,6 +9,10 @@ namespace longspan::gemm {
 // block's rows or columns with all their terms, and a step of it is 32 terms.
 inline constexpr idx_t kTileSide = 32;
 inline constexpr idx_t kTileStepBytes = kTileSide * kTileSide * 2;
+// bf16 parts of an fp32 number. They are exact, and their products no zeros, between these sizes;
+// sums of 2^27 products of the largest are still finite.
+inline constexpr idx_t kTileParts = 3;
+inline constexpr float kLeastSplit = 0x1p-50f, kMostSplit = 0x1p50f;
 inline constexpr idx_t kTileSums = kTileSide * kTileSide;  // floats of a block of sums
 
 // `lines` rows of a, or columns of b, with k terms each, to panels of tiles that follow each other.
@@ -25,6 +29,7 @@ struct TilePacking {
 
 // c (rows, cols) = a b [+ bias] [+ c], b packed. Of c: or its transpose.
 struct TileTask {
+  idx_t parts = 1;  // of each number: 1 of bf16, kTileParts of fp32
   // a packed, or its rows as they lie, a_row bytes apart (0: packed); then the last rows, fewer
   // than a panel's, are packed in `last`.
   const char* a = nullptr;

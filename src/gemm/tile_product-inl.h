@@ -1,7 +1,8 @@
 // Vector code of tile_product.h: operands to tiles, and one task's products on the tile unit or its
 // twin (simd/amx-inl.h).
 //
-// A step of a panel is 32 lines by 32 terms, two tiles for each part of its numbers: 2 KiB. Of a
+// A step of a panel is 32 lines by 32 terms, two tiles for each part of its numbers: 2 KiB, or for
+// the three parts of fp32 6 KiB. Of a
 // (left) tile h has lines 16 h .. as rows; of b (right) tile h has columns 16 h .., line r terms
 // 2 r and 2 r + 1. A block of c is 32 x 32, four tiles of sums; a step adds four products to it,
 // 65,536 flop in 64 cycles, for four tiles loaded in 32.
@@ -39,6 +40,7 @@ HWY_BEFORE_NAMESPACE();
 namespace longspan::gemm {
 namespace HWY_NAMESPACE {
 
+using longspan::HWY_NAMESPACE::FmaFloats;
 using longspan::HWY_NAMESPACE::kTileBytes;
 using longspan::HWY_NAMESPACE::kTileLine;
 using longspan::HWY_NAMESPACE::LoadLine;
@@ -46,6 +48,9 @@ using longspan::HWY_NAMESPACE::StoreLine;
 using longspan::HWY_NAMESPACE::TileSession;
 using longspan::HWY_NAMESPACE::TransposeLines;
 using longspan::HWY_NAMESPACE::TwinTiles;
+using longspan::HWY_NAMESPACE::ZipFirstWords;
+using longspan::HWY_NAMESPACE::ZipLastWords;
+namespace hn = hwy::HWY_NAMESPACE;
 #if HWY_TARGET == HWY_AVX3_DL
 using longspan::HWY_NAMESPACE::AmxTiles;
 #endif
@@ -87,6 +92,79 @@ HWY_INLINE void PackWords(const TilePacking& p, const WordLines& x, char* to) {
   }
 }
 
+// fp32 (lines, count) as three blocks of words, whose sum it is: the first part is the nearest
+// bf16, the others are the nearest of what is left. Exact for numbers that FitParts takes.
+HWY_INLINE void SplitWords(const float* from, idx_t stride, idx_t lines, idx_t count, char* room) {
+  const auto minus = longspan::HWY_NAMESPACE::EachFloat(-1.0f);
+  const auto zero = longspan::HWY_NAMESPACE::ZeroLine();
+  alignas(64) float padded[kTileSide] = {};
+  for (idx_t r = 0; r < kTileSide; ++r, from += stride, room += kTileLine) {
+    const float* row = from;
+    if (r >= lines || count < kTileSide) {
+      std::fill_n(padded, kTileSide, 0.0f);
+      if (r < lines) std::copy_n(from, count, padded);
+      row = padded;
+    }
+    auto first = LoadLine(row), last = LoadLine(row + kTileSide / 2);
+    for (idx_t part = 0; part < kTileParts; ++part) {
+      const auto words = longspan::HWY_NAMESPACE::ToBf16Line(first, last);
+      StoreLine(words, room + part * kTileStepBytes);
+      // What a word says as a float, with the word in its upper half, is subtracted without error.
+      first = FmaFloats(ZipFirstWords(zero, words), minus, first);
+      last = FmaFloats(ZipLastWords(zero, words), minus, last);
+    }
+  }
+}
+
+void PackParts(const TilePacking& p) {
+  alignas(64) char room[kTileParts * kTileStepBytes];
+  const auto* from = static_cast<const float*>(p.from);
+  char* to = p.to;
+  for (idx_t line = 0; line < p.lines; line += kTileSide) {
+    const idx_t lines = std::min(kTileSide, p.lines - line);
+    for (idx_t term = 0; term < p.k; term += kTileSide) {
+      const idx_t terms = std::min(kTileSide, p.k - term);
+      if (p.k_contiguous) {
+        SplitWords(from + line * p.stride + term, p.stride, lines, terms, room);
+      } else {
+        SplitWords(from + term * p.stride + line, p.stride, terms, lines, room);
+      }
+      for (idx_t part = 0; part < kTileParts; ++part, to += kTileStepBytes) {
+        PackWords(p, {room + part * kTileStepBytes, kTileLine}, to);
+      }
+    }
+  }
+}
+
+// Whether every number of `rows` rows of `count` is 0, or between kLeastSplit and kMostSplit in
+// size: by its bits, which rise with it. NaN and infinities are above.
+bool FitParts(const float* from, idx_t rows, idx_t count, idx_t stride) {
+  const hn::ScalableTag<float> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  const auto lanes = static_cast<idx_t>(hn::Lanes(d));
+  const auto one = hn::BitCast(di, hn::Set(d, 1.0f));
+  const auto size = hn::Set(di, 0x7fffffff);
+  auto least = one, most = one;
+  const auto look = [&](hn::Vec<decltype(d)> x) HWY_ATTR {
+    const auto bits = hn::And(hn::BitCast(di, x), size);
+    const auto number = hn::IfThenElse(hn::Eq(bits, hn::Zero(di)), one, bits);
+    least = hn::Min(least, number);
+    most = hn::Max(most, number);
+  };
+  for (idx_t r = 0; r < rows; ++r, from += stride) {
+    idx_t i = 0;
+    for (; i + lanes <= count; i += lanes) look(hn::LoadU(d, from + i));
+    for (; i < count; ++i) look(hn::Set(d, from[i]));
+  }
+  const auto bits_of = [](float x) {
+    std::int32_t bits;
+    std::memcpy(&bits, &x, 4);
+    return bits;
+  };
+  return hn::GetLane(hn::MinOfLanes(di, least)) >= bits_of(kLeastSplit) &&
+         hn::GetLane(hn::MaxOfLanes(di, most)) <= bits_of(kMostSplit);
+}
+
 void PackTiles(const TilePacking& p) {
   alignas(64) char room[kTileStepBytes];
   const auto* from = static_cast<const bfloat16*>(p.from);
@@ -115,7 +193,8 @@ struct LeftPanel {
   idx_t line, step;
 };
 
-template <class T>
+// kParts of each number: 1, or kTileParts.
+template <class T, idx_t kParts>
 class TileRun {
  public:
   explicit TileRun(const TileTask& task)
@@ -144,14 +223,16 @@ class TileRun {
   };
 
   idx_t ElementBytes() const { return t_.c_dtype == DType::kBF16 ? 2 : 4; }
-  idx_t PanelBytes() const { return t_.steps * kTileStepBytes; }
+  static constexpr idx_t kStepBytes = kParts * kTileStepBytes;
+
+  idx_t PanelBytes() const { return t_.steps * kStepBytes; }
   float* Sums(idx_t block) const { return t_.sums + block * kTileSums; }
 
   LeftPanel Left(idx_t block, idx_t step) const {
     if (t_.a_row == 0 || (block + 1) * kTileSide > t_.rows) {
       const char* panel = t_.a_row == 0 ? t_.a + block * PanelBytes() : t_.last;
-      const char* at = panel + step * kTileStepBytes;
-      return {at, at + kTileBytes, kTileLine, kTileStepBytes};
+      const char* at = panel + step * kStepBytes;
+      return {at, at + kTileBytes, kTileLine, kStepBytes};
     }
     const char* at = t_.a + block * kTileSide * t_.a_row + step * kTileLine;
     return {at, at + kTileSide / 2 * t_.a_row, t_.a_row, kTileLine};
@@ -176,10 +257,10 @@ class TileRun {
   void Pass(idx_t panel, idx_t first) {
     const idx_t count = std::min(t_.most_steps, t_.steps - first);
     const bool begins = first == 0, ends = first + count == t_.steps;
-    const char* b = t_.b + panel * PanelBytes() + first * kTileStepBytes;
+    const char* b = t_.b + panel * PanelBytes() + first * kStepBytes;
     // What comes next lies behind it, and is fetched slice by slice.
-    const char* next = b + count * kTileStepBytes;
-    const idx_t slice = RoundUp(CeilDiv(count * kTileStepBytes, blocks_), kTileLine);
+    const char* next = b + count * kStepBytes;
+    const idx_t slice = RoundUp(CeilDiv(count * kStepBytes, blocks_), kTileLine);
     const bool last = panel + 1 == panels_ && ends;
     for (idx_t block = 0; block < blocks_; ++block, next += slice) {
       for (idx_t line = 0; line < slice && !last; line += kTileLine) PrefetchFar(next + line);
@@ -226,22 +307,41 @@ class TileRun {
       if (s == count) break;
       a.upper += a.step;
       a.lower += a.step;
-      b += kTileStepBytes;
+      b += kStepBytes;
       Step<false>(a, b, nullptr);
     }
   }
 
-  // 32 terms: four products.
+  // 32 terms. Of three parts six products count, each of four tiles; the smallest come first. The
+  // three that are left out are at most 2^-23 of a term, and as a rule a sixteenth of that.
   template <bool kFirst>
   HWY_INLINE void Step(const LeftPanel& a, const char* b, const float* sums) {
-    T::template Stream<4>(a.upper, a.line);
-    T::template Load<6>(b);
+    if constexpr (kParts == 1) {
+      Four<kFirst, 0, 0>(a, b, sums);
+    } else {
+      Four<kFirst, 2, 0>(a, b, sums);
+      Four<false, 1, 1>(a, b, nullptr);
+      Four<false, 0, 2>(a, b, nullptr);
+      Four<false, kLoaded, 1>(a, b, nullptr);
+      Four<false, 1, 0>(a, b, nullptr);
+      Four<false, 0, kLoaded>(a, b, nullptr);
+    }
+  }
+
+  // Four products of one part of a and one of b, which tiles 4 to 7 may have loaded before.
+  static constexpr idx_t kLoaded = -1;
+  template <bool kFirst, idx_t kPartA, idx_t kPartB>
+  HWY_INLINE void Four(const LeftPanel& a, const char* b, const float* sums) {
+    constexpr bool kLoadsA = kPartA != kLoaded, kLoadsB = kPartB != kLoaded;
+    constexpr idx_t kA = kPartA * kTileStepBytes, kB = kPartB * kTileStepBytes;
+    if constexpr (kLoadsA) T::template Stream<4>(a.upper + kA, a.line);
+    if constexpr (kLoadsB) T::template Load<6>(b + kB);
     if constexpr (kFirst) Turn<0>(sums);
     T::template Product<0, 4, 6>();
-    T::template Load<7>(b + kTileBytes);
+    if constexpr (kLoadsB) T::template Load<7>(b + kB + kTileBytes);
     if constexpr (kFirst) Turn<1>(sums);
     T::template Product<1, 4, 7>();
-    T::template Stream<5>(a.lower, a.line);
+    if constexpr (kLoadsA) T::template Stream<5>(a.lower + kA, a.line);
     if constexpr (kFirst) Turn<2>(sums);
     T::template Product<2, 5, 6>();
     if constexpr (kFirst) Turn<3>(sums);
@@ -289,7 +389,8 @@ class TileRun {
 template <class T>
 void RunOn(const TileTask& task) {
   const TileSession<T> session;
-  TileRun<T>(task).Run();
+  if (task.parts == 1) return TileRun<T, 1>(task).Run();
+  TileRun<T, kTileParts>(task).Run();
 }
 
 void RunTiles(const TileTask& task, bool twin) {

@@ -1,12 +1,12 @@
 #include "gemm/tile_product.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
 
 #include "base/arena.h"
-#include "base/bfloat16.h"
 #include "base/math.h"
 #include "gemm/grid.h"
 #include "gemm/tile_block.h"
@@ -26,16 +26,18 @@
 #if HWY_ONCE
 namespace longspan::gemm {
 
+HWY_EXPORT(FitParts);
+HWY_EXPORT(PackParts);
 HWY_EXPORT(PackTiles);
 HWY_EXPORT(RunTiles);
 
 namespace {
 
-// Terms of one pass: its part of a panel of b takes 32 of the first cache's 48 KiB.
-constexpr idx_t kPassTerms = 512;
-// Terms of a slab, if the sum may wait in c. a's rows of a task stay in the second cache of 2 MiB,
+// Steps of one pass: its part of a panel of b takes 32 of the first cache's 48 KiB.
+constexpr idx_t kPassSteps = 16;
+// Steps of a slab, if the sum may wait in c. a's rows of a task stay in the second cache of 2 MiB,
 // beside panels of b and sums.
-constexpr idx_t kSlabTerms = 4096;
+constexpr idx_t kSlabSteps = 128;
 constexpr idx_t kLeftBytes = idx_t{1} << 20;
 constexpr idx_t kMostRows = 512;
 // So many tasks leave no thread without one for long. 30 MFLOP are ten microseconds of a core.
@@ -48,35 +50,42 @@ constexpr idx_t kLine = 64;
 idx_t PanelsOf(idx_t extent) { return CeilDiv(extent, kTileSide); }
 idx_t Panels(idx_t extent) { return PanelsOf(extent) * kTileSide; }
 
-const bfloat16* At(const PackedOperand& operand, idx_t line, idx_t term) {
-  return static_cast<const bfloat16*>(operand.data) +
-         (operand.k_contiguous ? line * operand.stride + term : term * operand.stride + line);
+const void* At(const PackedOperand& operand, idx_t line, idx_t term) {
+  const idx_t element =
+      operand.k_contiguous ? line * operand.stride + term : term * operand.stride + line;
+  return static_cast<const char*>(operand.data) + element * (operand.dtype == DType::kF32 ? 4 : 2);
 }
 
 // A line of a tile is a line of the cache.
 bool ReadAsTheyLie(const PackedProduct& p) {
-  return p.a.k_contiguous && p.terms % kTileSide == 0 && p.a.stride * 2 % kLine == 0 &&
-         reinterpret_cast<std::uintptr_t>(p.a.data) % kLine == 0;
+  return p.a.dtype == DType::kBF16 && p.a.k_contiguous && p.terms % kTileSide == 0 &&
+         p.a.stride * 2 % kLine == 0 && reinterpret_cast<std::uintptr_t>(p.a.data) % kLine == 0;
 }
 
 // Few rows: their transpose, so that the many lines of b are not ordered but read.
 bool Flips(const PackedProduct& p) {
-  return p.a.k_contiguous && p.b.k_contiguous && p.rows < kPackingPays && p.rows < p.cols;
+  return p.a.dtype == DType::kBF16 && p.a.k_contiguous && p.b.k_contiguous &&
+         p.rows < kPackingPays && p.rows < p.cols;
 }
 
 class TileRunner {
  public:
   TileRunner(Context& context, const PackedProduct& product, bool twin)
-      : context_(context), p_(product), twin_(twin), flipped_(Flips(product)) {
+      : context_(context),
+        p_(product),
+        twin_(twin),
+        parts_(product.a.dtype == DType::kF32 ? kTileParts : 1),
+        flipped_(Flips(product)) {
     if (flipped_) {
       std::swap(p_.rows, p_.cols);
       std::swap(p_.a, p_.b);
     }
     reads_rows_ = ReadAsTheyLie(p_);
     // bf16 results leave complete.
-    const idx_t slabs = p_.c.dtype == DType::kBF16 ? 1 : CeilDiv(p_.terms, kSlabTerms);
+    const idx_t slabs =
+        p_.c.dtype == DType::kBF16 ? 1 : CeilDiv(PanelsOf(p_.terms), kSlabSteps / parts_);
     slab_ = std::min(p_.terms, Panels(CeilDiv(p_.terms, slabs)));
-    most_steps_ = CeilDiv(PanelsOf(slab_), CeilDiv(slab_, kPassTerms));
+    most_steps_ = CeilDiv(PanelsOf(slab_), CeilDiv(PanelsOf(slab_), kPassSteps / parts_));
     const idx_t panel_bytes = PanelBytes(slab_);
     const idx_t most_rows = std::clamp(kLeftBytes / panel_bytes * kTileSide, kTileSide, kMostRows);
     const idx_t most_panels =
@@ -111,7 +120,7 @@ class TileRunner {
   }
 
  private:
-  static idx_t PanelBytes(idx_t terms) { return PanelsOf(terms) * kTileStepBytes; }
+  idx_t PanelBytes(idx_t terms) const { return PanelsOf(terms) * parts_ * kTileStepBytes; }
   std::size_t BBytes() const {
     return Arena::Bytes<std::byte>(PanelsOf(chunk_cols_) * PanelBytes(slab_));
   }
@@ -136,7 +145,11 @@ class TileRunner {
     packing.lines = lines;
     packing.k = terms;
     packing.to = to;
-    HWY_DYNAMIC_DISPATCH(PackTiles)(packing);
+    if (parts_ == 1) {
+      HWY_DYNAMIC_DISPATCH(PackTiles)(packing);
+    } else {
+      HWY_DYNAMIC_DISPATCH(PackParts)(packing);
+    }
   }
 
   void PackB(idx_t col, idx_t cols, idx_t term, idx_t terms) {
@@ -154,6 +167,7 @@ class TileRunner {
     const idx_t row = task / grid.col_blocks() * grid.rows;
     const idx_t begin = task % grid.col_blocks() * grid.cols;
     TileTask t;
+    t.parts = parts_;
     t.rows = std::min(grid.rows, grid.all_rows - row);
     t.cols = std::min(grid.cols, grid.all_cols - begin);
     const idx_t packed = reads_rows_ ? t.rows % kTileSide : t.rows;
@@ -180,6 +194,7 @@ class TileRunner {
   Context& context_;
   PackedProduct p_;
   const bool twin_;
+  const idx_t parts_;        // of each number
   const bool flipped_;       // p_ is the transpose of what was asked for; c is as it was
   bool reads_rows_ = false;  // a is packed at its end only
   idx_t slab_ = 0, most_steps_ = 0, chunk_cols_ = 0;
@@ -188,10 +203,36 @@ class TileRunner {
   std::byte* scratch_ = nullptr;
 };
 
+// Whether all numbers of an operand fit three parts.
+bool Fits(Context& context, const PackedOperand& operand, idx_t lines, idx_t terms) {
+  constexpr idx_t kElements = 1 << 16;  // of a task
+  const idx_t rows = operand.k_contiguous ? lines : terms;
+  const idx_t count = operand.k_contiguous ? terms : lines;
+  const idx_t step = CeilDiv(kElements, count);
+  std::atomic<bool> fits{true};
+  ParallelFor(context, CeilDiv(rows, step), [&](idx_t task, int) {
+    const auto* from = static_cast<const float*>(operand.data) + task * step * operand.stride;
+    if (!HWY_DYNAMIC_DISPATCH(FitParts)(from, std::min(step, rows - task * step), count,
+                                        operand.stride)) {
+      fits.store(false, std::memory_order_relaxed);
+    }
+  });
+  return fits.load(std::memory_order_relaxed);
+}
+
 }  // namespace
 
 void RunTileProduct(Context& context, const PackedProduct& product, bool twin) {
   TileRunner(context, product, twin).Run();
+}
+
+bool RunSplitProduct(Context& context, const PackedProduct& product, bool twin) {
+  if (!Fits(context, product.a, product.rows, product.terms) ||
+      !Fits(context, product.b, product.cols, product.terms)) {
+    return false;
+  }
+  TileRunner(context, product, twin).Run();
+  return true;
 }
 
 }  // namespace longspan::gemm

@@ -19,4 +19,15 @@ inline constexpr const char* kTwinName = "longspan:tiles_twin";
 // not on what stands beside them.
 void RunTileProduct(Context& context, const PackedProduct& product, bool twin);
 
+inline constexpr const char* kSplitName = "longspan:tiles_split";
+
+// The same for a, b and c of fp32. Each number of a and b is the sum of three bf16 parts, and six
+// of their nine products are added in fp32, smallest first. What is left out is at most 2^-23 of a
+// term, so over hundreds of terms the error is below that of fp32 multiply-adds, which round each
+// sum. Returns false, and has done nothing, where a number is NaN, infinite, or neither 0 nor
+// between 2^-50 and 2^50 in size: parts or products of it might be lost as subnormal numbers or
+// overflow, so the caller takes the product of fp32. Cost: six times the unit's work of a bf16
+// product, and one read of both operands for that look. No model asks for it.
+bool RunSplitProduct(Context& context, const PackedProduct& product, bool twin);
+
 }  // namespace longspan::gemm

@@ -7,7 +7,10 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -229,6 +232,135 @@ TEST(GemmTiles, PathsThatCannotRunAreRefused) {
     EXPECT_THAT(message(DensePath::kLibrary), testing::HasSubstr("needs avx512_bf16"));
   }
   EXPECT_EQ(ActiveDensePath(), DensePath::kTwin);
+}
+
+// ---- fp32 from three parts ----------------------------------------------------------------------
+
+// Products of fp32 are made of bf16 parts while this lives.
+class SplitOn {
+ public:
+  explicit SplitOn(DensePath path) : on_(path) { SplitFp32(true); }
+  ~SplitOn() { SplitFp32(false); }
+  SplitOn(const SplitOn&) = delete;
+  SplitOn& operator=(const SplitOn&) = delete;
+
+ private:
+  DenseLayersOn on_;
+};
+
+TEST(GemmSplit, MatchesDoubleReference) {
+  const SplitOn twin(DensePath::kTwin);
+  Context context(2);
+  for (const Case& size :
+       {Case{1, 1, 1, 0}, {9, 33, 31, 1}, {33, 65, 40, 2}, {130, 180, 34, 0}, {1350, 3, 2, 0}}) {
+    CheckAll<float, float>(context, size);
+    EXPECT_STREQ(LastImplementation(), kSplitName);
+  }
+}
+
+// sqrt(mean (y - expected)^2 / mean expected^2)
+double RelativeError(const std::vector<float>& y, const std::vector<double>& expected) {
+  double off = 0.0, all = 0.0;
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    off += std::pow(static_cast<double>(y[i]) - expected[i], 2);
+    all += std::pow(expected[i], 2);
+  }
+  return std::sqrt(off / all);
+}
+
+TEST(GemmSplit, ErrorIsBelowThatOfFp32) {
+  const idx_t T = 40, K = 768, N = 48;
+  const Padded<float> x(1, T, K, 0), w(2, N, K, 0);
+  Padded<float> y(3, T, N, 0), plain(4, T, N, 0);
+  Context context(2);
+  {
+    const SplitOn twin(DensePath::kTwin);
+    Forward(context, x.view(), w.view(), nullptr, y.view());
+    EXPECT_STREQ(LastImplementation(), kSplitName);
+  }
+  for (idx_t t = 0; t < T; ++t) {
+    for (idx_t n = 0; n < N; ++n) {
+      float sum = 0.0f;
+      for (idx_t k = 0; k < K; ++k) sum = std::fma(x.view()(t, k), w.view()(n, k), sum);
+      plain.view()(t, n) = sum;
+    }
+  }
+  const auto expected = RefProduct(Ref(x.memory, T, K), Ref(w.memory, N, K).Transposed());
+  const double split = RelativeError(y.Dense(), expected);
+  EXPECT_LT(split, 0.6 * RelativeError(plain.Dense(), expected));
+  EXPECT_LT(split, 0x1p-22);
+  EXPECT_GT(split, 0.0);
+}
+
+// The smallest and the largest numbers that fit, where no part and no product may be lost.
+TEST(GemmSplit, NumbersOfEverySizeThatFits) {
+  const SplitOn twin(DensePath::kTwin);
+  Context context(1);
+  const idx_t T = 12, K = 70, N = 20;
+  for (const float scale : {0x1p-50f, 0x1p49f}) {
+    Padded<float> x(1, T, K, 0), w(2, N, K, 0);
+    for (Padded<float>* matrix : {&x, &w}) {
+      for (float& value : matrix->memory) {
+        const float part = std::abs(value) - std::floor(std::abs(value));
+        value = std::copysign((1.0f + part) * scale, value);
+      }
+    }
+    x.view()(3, 5) = 0.0f;
+    w.view()(4, 6) = -0.0f;
+    Padded<float> y(3, T, N, 0);
+    Forward(context, x.view(), w.view(), nullptr, y.view());
+    EXPECT_STREQ(LastImplementation(), kSplitName);
+    std::vector<double> magnitude;
+    const auto expected =
+        RefProduct(Ref(x.memory, T, K), Ref(w.memory, N, K).Transposed(), &magnitude);
+    EXPECT_LE(Excess(y.Dense(), expected, magnitude, K, false), 1.0);
+  }
+}
+
+// Infinities, NaN, subnormal numbers and what is near: the bits of the product of fp32.
+TEST(GemmSplit, OtherNumbersTakeFp32) {
+  Context context(2);
+  const idx_t T = 12, K = 40, N = 20;
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const float number : {kInfinity, -kInfinity, kNan, 1e-40f, -0x1.fffffep-51f, 0x1.000002p50f,
+                             std::numeric_limits<float>::max()}) {
+    for (const bool in_x : {false, true}) {
+      SCOPED_TRACE(fmt::format("{} in {}", number, in_x ? "x" : "w"));
+      Padded<float> x(1, T, K, 0), w(2, N, K, 0);
+      (in_x ? x : w).view()(7, 33) = number;
+      std::vector<std::vector<float>> results;
+      for (const bool split : {false, true}) {
+        const SplitOn twin(DensePath::kTwin);
+        SplitFp32(split);
+        Padded<float> y(3, T, N, 0);
+        Forward(context, x.view(), w.view(), nullptr, y.view(), Store::kAccumulate);
+        EXPECT_STRNE(LastImplementation(), kSplitName);
+        results.push_back(y.Dense());
+      }
+      for (std::size_t i = 0; i < results[0].size(); ++i) {
+        ASSERT_EQ(std::bit_cast<std::uint32_t>(results[0][i]),
+                  std::bit_cast<std::uint32_t>(results[1][i]));
+      }
+    }
+  }
+}
+
+TEST(GemmSplit, SameBitsForAnyThreads) {
+  const SplitOn twin(DensePath::kTwin);
+  test::ExpectSameBitsForAnyThreads(
+      [](Context& context) { return ComputeAll<float, float>(context, 530, 33, 40); });
+}
+
+TEST(GemmSplit, TheUnitGivesTheTwinsBits) {
+  if (ActiveIsa() < Isa::kAmx || !PermitTiles()) GTEST_SKIP() << "this machine has no tile unit";
+  Context context(2);
+  std::vector<std::vector<float>> results;
+  for (const DensePath path : {DensePath::kTiles, DensePath::kTwin}) {
+    const SplitOn on(path);
+    results.push_back(ComputeAll<float, float>(context, 37, 200, 70));
+    EXPECT_STREQ(LastImplementation(), kSplitName);
+  }
+  EXPECT_SAME_BITS(results[0], results[1]);
 }
 
 }  // namespace
