@@ -39,7 +39,8 @@ double OneWay(World& world, int low, int high, idx_t bytes, idx_t repeats) {
   std::vector<double> seconds;
   for (idx_t repeat = 0; repeat <= repeats; ++repeat) {
     std::fill(received.begin(), received.end(), '\0');
-    const auto arrival = WorldAccess::Receive(world, other, kBenchTag, received.data(), size);
+    const auto arrival = WorldAccess::Receive(world, ExchangeKind::kTogether, other, kBenchTag,
+                                              received.data(), size);
     if (begins) {
       for (std::size_t i = 0; i < size; ++i) sent[i] = PatternAt(repeat, i);
       const auto begin = BenchClock::now();

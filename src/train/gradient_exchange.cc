@@ -110,7 +110,8 @@ GradientSum::Exchange::Open GradientSum::Exchange::SendNodes(std::size_t number)
   for (int rank = 0; rank < world_.size(); ++rank) {
     if (rank == world_.rank()) continue;
     for (std::size_t n = 0; n < nodes_[static_cast<std::size_t>(rank)].size(); ++n) {
-      open.messages.push_back(WorldAccess::Receive(world_, rank, tag, into, bytes));
+      open.messages.push_back(
+          WorldAccess::Receive(world_, ExchangeKind::kGradients, rank, tag, into, bytes));
       into += range.size();
     }
   }
@@ -177,8 +178,8 @@ void GradientSum::Exchange::ExchangeEdges() {
       messages.push_back(WorldAccess::Send(world_, ExchangeKind::kGradients, edge.to, tag,
                                            gradients + edge.begin, bytes));
     } else if (edge.to == world_.rank()) {
-      messages.push_back(
-          WorldAccess::Receive(world_, edge.from, tag, gradients + edge.begin, bytes));
+      messages.push_back(WorldAccess::Receive(world_, ExchangeKind::kGradients, edge.from, tag,
+                                              gradients + edge.begin, bytes));
     }
   }
   WorldAccess::WaitUntil(world_, ExchangeKind::kGradients, [&] {

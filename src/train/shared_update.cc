@@ -133,8 +133,9 @@ void SharedState::Write(std::size_t slot, io::ByteSink& sink) {
     ForStateChunks(part, [&](idx_t begin, idx_t end) {
       if (world_ != nullptr) {
         Messages messages;
-        messages.push_back(WorldAccess::Receive(*world_, part.owner, TagOf(0, SharedTag::kWeights),
-                                                room.data(), StateBytes(end - begin)));
+        messages.push_back(WorldAccess::Receive(*world_, ExchangeKind::kTogether, part.owner,
+                                                TagOf(0, SharedTag::kWeights), room.data(),
+                                                StateBytes(end - begin)));
         WaitForAll(*world_, &messages);
       }
       write(room.data(), end - begin);

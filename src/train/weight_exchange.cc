@@ -54,8 +54,9 @@ void WeightExchange::Send() {
     const int tag = TagOf(number, SharedTag::kWeights);
     float* const values = weights + first + range.begin;
     if (range.owner != world_->rank()) {
-      arriving_.push_back({first + range.begin, first + range.end,
-                           WorldAccess::Receive(*world_, range.owner, tag, values, bytes)});
+      arriving_.push_back(
+          {first + range.begin, first + range.end,
+           WorldAccess::Receive(*world_, ExchangeKind::kWeights, range.owner, tag, values, bytes)});
       continue;
     }
     // Each rank begins with its right neighbour, so that no rank is everybody's first.

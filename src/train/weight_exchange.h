@@ -31,8 +31,8 @@ class WeightExchange final : public ValuesToCome {
   // `table` has the weights that this rank has updated, and old ones in the place of the others'.
   // It stays where it is until all have arrived.
   void Updated(ParameterTable& table);
-  // They are sent from now on. Not before what ranks ask each other between two updates: on one
-  // connection that would wait for all of them. Does not wait. All ranks call it, or AwaitAll. kIo.
+  // They are sent from now on. Not before what ranks ask each other between two updates: that would
+  // wait for the first ones. Does not wait. All ranks call it, or AwaitAll. kIo.
   void Send();
   // kPeer; kUsage before Send, because the other ranks may be where they do not send.
   void Await(idx_t begin, idx_t end) override;

@@ -65,13 +65,14 @@ bool Wait(const std::atomic<bool>& set) {
 }
 
 TEST(WeightExchange, ALayersWeightsAreThereBeforeTheNextOnesAreSent) {
+  constexpr std::size_t kStageBytes = kStageNumbers / 2 * sizeof(float);  // half of it is rank 1's
   std::atomic<bool> read = false, too_late = false;
-  std::atomic<int> sent = 0;
-  const auto on_send = [&](int rank, int tag, std::size_t) {
+  std::atomic<std::size_t> sent = 0;
+  const auto on_send = [&](int rank, int tag, std::size_t bytes) {
     if (rank != 1 || !IsOfWeights(tag)) return;
-    // Two of each stage: with those of the last stage rank 1 waits until rank 0 has read the
-    // others.
-    if (++sent == 5) too_late = !Wait(read);
+    // With the last stage's rank 1 waits until rank 0 has read the others.
+    sent += bytes;
+    if (sent > 2 * kStageBytes) too_late = too_late || !Wait(read);
   };
   OnRanks(
       2,
@@ -89,7 +90,7 @@ TEST(WeightExchange, ALayersWeightsAreThereBeforeTheNextOnesAreSent) {
         exchange.AwaitAll();
       },
       on_send);
-  EXPECT_EQ(sent, 3);
+  EXPECT_EQ(sent, 3 * kStageBytes);
   EXPECT_FALSE(too_late);
 }
 
@@ -124,6 +125,7 @@ TEST(WeightExchange, AWriterWaitsUntilAllAreSent) {
     } else {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
       EXPECT_TRUE(updated.IsWhole(0, updated.table.extent()));
+      exchange.AwaitAll();
     }
   });
 }

@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 // Changes when the table does: a module of another build is refused.
-enum { kLongspanMpiTable = 2 };
+enum { kLongspanMpiTable = 3 };
 
 struct LongspanMpi {
   int table;  // kLongspanMpiTable
@@ -16,6 +16,8 @@ struct LongspanMpi {
   const char* (*version)(void);  // one line
   // A message of at most 2^30 bytes; null: MPI refuses.
   void* (*send)(const void* data, size_t bytes, int to, int tag);
+  // The same, done only when its receiver has begun to get it.
+  void* (*send_taken)(const void* data, size_t bytes, int to, int tag);
   void* (*receive)(void* data, size_t bytes, int from, int tag);
   // 1: done, and `message` is no more; 0: on its way; -1: MPI reports an error.
   int (*test)(void* message);

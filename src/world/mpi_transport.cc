@@ -30,11 +30,18 @@ class MpiTurns {
   // Holds MPI for the caller.
   std::unique_lock<std::mutex> Take() { return std::unique_lock(mutex_); }
 
+  // `moved` is called after messages were moved on by the thread, without MPI held.
+  void OnMoved(std::function<void()> moved) {
+    const auto turn = Take();
+    moved_ = std::move(moved);
+  }
+
   void Drive(bool on) {
     const auto turn = Take();
-    if (on == drives_ || mpi_.any_thread() == 0) return;
+    if (mpi_.any_thread() == 0) return;
     drives_ = on;
     if (!on) return;
+    between_ = kOften;  // what begins may be small, and somebody may wait for it soon
     if (!thread_.joinable()) {
       try {
         thread_ = std::thread([this] { Run(); });
@@ -56,33 +63,40 @@ class MpiTurns {
 
  private:
   void Run() {
-    // Each time costs the core that computes some ten microseconds, so messages are moved on no
-    // more often than they need: a network of 200 Mbit/s carries 50 KB in kSeldom, one of 10 Gbit/s
-    // 250 KB in kOften, and a socket takes some megabytes at a time. A call that moves much takes
-    // longer than kMuch, one that finds nothing less than kLittle.
-    using std::chrono::microseconds;
-    constexpr microseconds kOften{200}, kSeldom{2000}, kMuch{100}, kLittle{40};
-    microseconds between = kOften;
+    // A call that moves much takes longer than kMuch, one that finds nothing less than kLittle.
+    constexpr microseconds kMuch{100}, kLittle{40};
     auto turn = Take();
     while (!over_) {
       if (!drives_) {
-        between = kOften;  // what begins may be small, and somebody may wait for it soon
         changed_.wait(turn);
         continue;
       }
       const auto begin = std::chrono::steady_clock::now();
       mpi_.progress();
+      if (moved_) {
+        turn.unlock();  // who is called holds its own lock when it wants MPI
+        moved_();
+        turn.lock();
+      }
       const auto took = std::chrono::steady_clock::now() - begin;
-      if (took > kMuch) between = std::max(kOften, between / 2);
-      if (took < kLittle) between = std::min(kSeldom, between * 2);
-      changed_.wait_for(turn, between);
+      if (took > kMuch) between_ = std::max(kOften, between_ / 2);
+      if (took < kLittle) between_ = std::min(kSeldom, between_ * 2);
+      if (drives_ && !over_) changed_.wait_for(turn, between_);
     }
   }
+
+  using microseconds = std::chrono::microseconds;
+  // Each time costs the core that computes some ten microseconds, so messages are moved on no more
+  // often than they need: a network of 200 Mbit/s carries 50 KB in kSeldom, one of 10 Gbit/s 250 KB
+  // in kOften, and a socket takes some megabytes at a time.
+  static constexpr microseconds kOften{200}, kSeldom{2000};
 
   const LongspanMpi& mpi_;
   std::mutex mutex_;  // MPI, and:
   std::condition_variable changed_;
   bool drives_ = false, over_ = false;
+  microseconds between_ = kOften;
+  std::function<void()> moved_;
   std::thread thread_;
 };
 
@@ -145,6 +159,11 @@ class MpiTransport final : public Transport {
     return std::make_unique<MpiMessage>(mpi_, turns_, watch_.get(), to,
                                         mpi_.send(data, bytes, to, tag));
   }
+  std::unique_ptr<Message> SendTaken(int to, int tag, const void* data,
+                                     std::size_t bytes) override {
+    const auto turn = turns_.Take();
+    return std::make_unique<MpiMessage>(mpi_, turns_, mpi_.send_taken(data, bytes, to, tag));
+  }
   std::unique_ptr<Message> Receive(int from, int tag, void* data, std::size_t bytes) override {
     const auto turn = turns_.Take();
     return std::make_unique<MpiMessage>(mpi_, turns_, watch_.get(), from,
@@ -166,6 +185,7 @@ class MpiTransport final : public Transport {
   }
   bool failed() const override { return watch_ && watch_->failed(); }
   void Drive(bool on) override { turns_.Drive(on); }
+  void OnMoved(std::function<void()> moved) override { turns_.OnMoved(std::move(moved)); }
   // Where a rank is gone, MPI's own end would wait for it. It also waits, for ever, where a cable
   // is pulled after the watch has ended.
   void Finish() override {

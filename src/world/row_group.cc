@@ -94,7 +94,7 @@ RowGroup::Pending RowGroup::Exchange(ExchangeKind kind, std::span<const Piece> s
       const std::size_t bytes = std::min(kMostMessageBytes, piece.bytes - at);
       pending.messages_.push_back(
           sent ? WorldAccess::Send(*world_, kind, first_ + r, RowTag(kind), memory + at, bytes)
-               : WorldAccess::Receive(*world_, first_ + r, RowTag(kind), memory + at, bytes));
+               : WorldAccess::Receive(*world_, kind, first_ + r, RowTag(kind), memory + at, bytes));
     }
   };
   for (int r = 0; r < size_; ++r) {

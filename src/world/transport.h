@@ -25,7 +25,8 @@ class Message {
   virtual bool Done() = 0;
 };
 
-// One rank's end. All but Failure, FailureCode and OnFailure are called by one thread.
+// One rank's end. All but Failure, FailureCode and OnFailure are called by one thread. Lanes
+// (world/lanes.h) also sends, receives and asks messages in what OnMoved calls.
 class Transport {
  public:
   virtual ~Transport() = default;
@@ -37,6 +38,9 @@ class Transport {
   // two ranks with one tag (below 2^15) arrive in the order in which they were sent, and the
   // receiver knows how large they are.
   virtual std::unique_ptr<Message> Send(int to, int tag, const void* data, std::size_t bytes) = 0;
+  // The same, done no earlier than its receiver has called Receive and got the first bytes.
+  virtual std::unique_ptr<Message> SendTaken(int to, int tag, const void* data,
+                                             std::size_t bytes) = 0;
   virtual std::unique_ptr<Message> Receive(int from, int tag, void* data, std::size_t bytes) = 0;
 
   // World's functions of these names.
@@ -53,17 +57,23 @@ class Transport {
   virtual bool all_at_end() const = 0;
   virtual void Finish() = 0;  // after all ranks have come to their end
   // Whether messages move on while nobody asks for them. False returns when none moves any more.
+  // True again says that something begins for which somebody may wait soon.
   virtual void Drive(bool /*on*/) {}
+  // `moved` is called whenever Drive has moved messages on, on its thread, which holds nothing that
+  // this transport's calls need. It may still be called when Drive(false) has returned. Before the
+  // first Drive.
+  virtual void OnMoved(std::function<void()> /*moved*/) {}
 };
 
 // A world's messages between two ranks, for the library itself.
 struct WorldAccess {
   // As Transport's, with tags below 30,000, and those of RowTag. Not for a world of one process.
-  // The bytes count as sent for this kind.
+  // The bytes count as sent for this kind. Gradients and weights go in the second lane
+  // (world/lanes.h): all else overtakes them.
   static std::unique_ptr<Message> Send(World& world, ExchangeKind kind, int to, int tag,
                                        const void* data, std::size_t bytes);
-  static std::unique_ptr<Message> Receive(World& world, int from, int tag, void* data,
-                                          std::size_t bytes);
+  static std::unique_ptr<Message> Receive(World& world, ExchangeKind kind, int from, int tag,
+                                          void* data, std::size_t bytes);
   // Messages move on although this thread computes, from now on or no longer: without it they may
   // wait until Done is called. It costs a thread that wakes some hundred to some thousand times a
   // second, as long as one kind wants it.

@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "world/lanes.h"
 #include "world/mpi_transport.h"
 #include "world/transport.h"
 
@@ -87,7 +88,7 @@ bool Uses(const Place& place, std::size_t cpu) {
 }  // namespace
 
 struct World::State {
-  std::unique_ptr<Transport> transport;
+  std::unique_ptr<Lanes> transport;
   std::string description;
   std::vector<std::string> hosts;
   int ranks_here = 1, threads = 1, idle_cpus = 0;
@@ -142,16 +143,17 @@ World::World(std::unique_ptr<Transport> transport) {
   if (transport == nullptr || transport->size() == 1) return;
   state_ = std::make_unique<State>();
   state_->description = transport->Describe();
-  std::vector<std::string> places(static_cast<std::size_t>(transport->size()), OwnPlace());
+  state_->transport = std::make_unique<Lanes>(std::move(transport));
+  Lanes& lanes = *state_->transport;
+  std::vector<std::string> places(static_cast<std::size_t>(lanes.size()), OwnPlace());
   try {
-    places = GatherTexts(*transport, places.front());
+    places = GatherTexts(lanes, places.front());
   } catch (const Error&) {
     // Another rank has found a mistake already: the first call together says so, and this world
     // knows of what kind it is.
-    if (!transport->failed()) throw;
+    if (!lanes.failed()) throw;
   }
-  state_->TakePlaces(places, static_cast<std::size_t>(transport->rank()));
-  state_->transport = std::move(transport);
+  state_->TakePlaces(places, static_cast<std::size_t>(lanes.rank()));
 }
 
 // ---- starting -----------------------------------------------------------------------------------
@@ -321,15 +323,28 @@ void World::Finish() {
 
 // ---- messages -----------------------------------------------------------------------------------
 
+namespace {
+
+// Whether other ranks compute while it comes. For all other kinds they wait.
+bool ComesLater(ExchangeKind kind) {
+  return kind == ExchangeKind::kGradients || kind == ExchangeKind::kWeights;
+}
+
+}  // namespace
+
 std::unique_ptr<Message> WorldAccess::Send(World& world, ExchangeKind kind, int to, int tag,
                                            const void* data, std::size_t bytes) {
   world.state_->Of(kind).bytes += bytes;
-  return world.state_->transport->Send(to, tag, data, bytes);
+  Lanes& lanes = *world.state_->transport;
+  if (ComesLater(kind)) return lanes.SendLater(to, tag, data, bytes);
+  return lanes.Send(to, tag, data, bytes);
 }
 
-std::unique_ptr<Message> WorldAccess::Receive(World& world, int from, int tag, void* data,
-                                              std::size_t bytes) {
-  return world.state_->transport->Receive(from, tag, data, bytes);
+std::unique_ptr<Message> WorldAccess::Receive(World& world, ExchangeKind kind, int from, int tag,
+                                              void* data, std::size_t bytes) {
+  Lanes& lanes = *world.state_->transport;
+  if (ComesLater(kind)) return lanes.ReceiveLater(from, tag, data, bytes);
+  return lanes.Receive(from, tag, data, bytes);
 }
 
 void WorldAccess::DriveMessages(World& world, ExchangeKind kind, bool on) {
@@ -337,7 +352,7 @@ void WorldAccess::DriveMessages(World& world, ExchangeKind kind, bool on) {
   const auto any = [&] { return std::find(wanted.begin(), wanted.end(), true) != wanted.end(); };
   const bool before = any();
   wanted[static_cast<std::size_t>(kind)] = on;
-  if (any() != before) world.state_->transport->Drive(any());
+  if (any() != before || on) world.state_->transport->Drive(any());
 }
 
 void WorldAccess::WaitUntil(World& world, ExchangeKind kind, const std::function<bool()>& done) {

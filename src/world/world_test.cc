@@ -112,8 +112,8 @@ TEST(World, MessagesOfOneTagArriveInTheOrderInWhichTheyAreWaitedFor) {
     world.Barrier();
     if (world.rank() == 1) return;
     int a = 0, b = 0;
-    const auto wait_a = WorldAccess::Receive(world, 1, 7, &a, sizeof(a));
-    const auto wait_b = WorldAccess::Receive(world, 1, 7, &b, sizeof(b));
+    const auto wait_a = WorldAccess::Receive(world, ExchangeKind::kRows, 1, 7, &a, sizeof(a));
+    const auto wait_b = WorldAccess::Receive(world, ExchangeKind::kRows, 1, 7, &b, sizeof(b));
     WorldAccess::WaitUntil(world, ExchangeKind::kRows, [&] {
       const bool done = wait_b->Done();
       return wait_a->Done() && done;

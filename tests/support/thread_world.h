@@ -91,7 +91,12 @@ class ThreadTransport final : public Transport {
 
   std::unique_ptr<Message> Send(int to, int tag, const void* data, std::size_t bytes) override {
     if (post_->on_send) post_->on_send(rank_, tag, bytes);
-    return std::make_unique<Sent>(post_, std::make_tuple(rank_, to, tag), data, bytes);
+    return std::make_unique<Sent>(post_, std::make_tuple(rank_, to, tag), data, bytes, false);
+  }
+  std::unique_ptr<Message> SendTaken(int to, int tag, const void* data,
+                                     std::size_t bytes) override {
+    if (post_->on_send) post_->on_send(rank_, tag, bytes);
+    return std::make_unique<Sent>(post_, std::make_tuple(rank_, to, tag), data, bytes, true);
   }
   std::unique_ptr<Message> Receive(int from, int tag, void* data, std::size_t bytes) override {
     return std::make_unique<Received>(post_, std::make_tuple(from, rank_, tag), data, bytes);
@@ -130,9 +135,10 @@ class ThreadTransport final : public Transport {
  private:
   struct Sent final : Message {
     Sent(std::shared_ptr<ThreadPost> by, std::tuple<int, int, int> where, const void* from,
-         std::size_t bytes)
+         std::size_t bytes, bool is_taken)
         : post(std::move(by)),
-          parcel(std::make_shared<ThreadPost::Parcel>(ThreadPost::Parcel{bytes, from})) {
+          parcel(std::make_shared<ThreadPost::Parcel>(ThreadPost::Parcel{bytes, from})),
+          taken(is_taken) {
       if (IsSmall()) {
         if (bytes > 0) parcel->copy.assign(static_cast<const char*>(from), bytes);
         parcel->data = parcel->copy.data();
@@ -154,9 +160,10 @@ class ThreadTransport final : public Transport {
       const bool arrives = std::chrono::steady_clock::now() >= parcel->due;
       return arrives && (IsSmall() || parcel->data == nullptr);
     }
-    bool IsSmall() const { return parcel->bytes <= ThreadPost::kSmall; }
+    bool IsSmall() const { return !taken && parcel->bytes <= ThreadPost::kSmall; }
     std::shared_ptr<ThreadPost> post;
     std::shared_ptr<ThreadPost::Parcel> parcel;
+    const bool taken;  // done only when the receiver has it
   };
   struct Received final : Message {
     Received(std::shared_ptr<ThreadPost> from, std::tuple<int, int, int> where, void* into,

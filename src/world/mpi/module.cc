@@ -66,6 +66,13 @@ void* Send(const void* data, size_t bytes, int to, int tag) {
                                     MPI_COMM_WORLD, request));
 }
 
+void* SendTaken(const void* data, size_t bytes, int to, int tag) {
+  auto* request = new (std::nothrow) MPI_Request;
+  if (request == nullptr) return nullptr;
+  return Started(request, MPI_Issend(data, static_cast<int>(bytes), MPI_BYTE, to, tag,
+                                     MPI_COMM_WORLD, request));
+}
+
 void* Receive(void* data, size_t bytes, int from, int tag) {
   auto* request = new (std::nothrow) MPI_Request;
   if (request == nullptr) return nullptr;
@@ -92,8 +99,8 @@ int AnyThread() { return AnyThreadMayCall(); }
 
 void Finish() { MPI_Finalize(); }
 
-constexpr LongspanMpi kTable = {kLongspanMpiTable, Start, Rank,     Size,      Version, Send,
-                                Receive,           Test,  Progress, AnyThread, Finish};
+constexpr LongspanMpi kTable = {kLongspanMpiTable, Start,   Rank, Size,     Version,   Send,
+                                SendTaken,         Receive, Test, Progress, AnyThread, Finish};
 
 }  // namespace
 
