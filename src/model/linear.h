@@ -45,6 +45,8 @@ class Linear {
   ParameterId weight() const { return weight_; }  // the first, if there are several
   ParameterId bias() const { return bias_; }      // kNoParameter: there is none
   idx_t outputs() const { return out_; }          // N
+  // Work of Forward for a row of x (T, K).
+  double Flop(idx_t in) const { return 2.0 * static_cast<double>(out_ * in); }
 
   // The fp32 weights of all parts, and their gradients. Those of a bias that is not there are
   // empty, and so are the gradients of parts that are all frozen: their products are left out.

@@ -30,6 +30,7 @@ std::optional<WindowHalo> WindowHalo::Of(RowGroup* group, const WindowSpec& spec
     halo.AddSeen(r);
     halo.AddSeenGlobals(r);
   }
+  halo.FindShown();
   const TokenSlab mine = halo.mine_;
   for (std::size_t text = halo.TextOf(mine.begin); text <= halo.TextOf(mine.end - 1); ++text) {
     halo.AddPieces(text);
@@ -91,6 +92,35 @@ void WindowHalo::AddSeen(int viewer) {
     const idx_t row = begin - its.begin + HaloOf(its).before;
     seen_.push_back({owner, viewer, row, begin - first, end - begin});
   }
+}
+
+void WindowHalo::FindShown() {
+  // More parts than those of two neighbours and of the global tokens at a row's begin and end are
+  // not worth it: each product orders all weights.
+  constexpr std::size_t kMostParts = 4;
+  std::vector<TokenSlab> parts;
+  for (const auto& list : {seen_, seen_globals_}) {
+    for (const SeenRows& rows : list) {
+      const idx_t begin = rows.owned - before_;
+      if (rows.owner == group_->rank()) parts.push_back({begin, begin + rows.rows});
+    }
+  }
+  std::sort(parts.begin(), parts.end(),
+            [](const TokenSlab& a, const TokenSlab& b) { return a.begin < b.begin; });
+  for (const TokenSlab& part : parts) {
+    if (shown_.empty() || part.begin > shown_.back().end) {
+      shown_.push_back(part);
+    } else {
+      shown_.back().end = std::max(shown_.back().end, part.end);
+    }
+  }
+  if (shown_.size() > kMostParts) shown_ = {{0, own()}};
+  idx_t end = 0;
+  for (const TokenSlab& part : shown_) {
+    if (end < part.begin) hidden_.push_back({end, part.begin});
+    end = part.end;
+  }
+  if (end < own()) hidden_.push_back({end, own()});
 }
 
 // ---- which queries ------------------------------------------------------------------------------
@@ -192,14 +222,19 @@ void WindowHalo::RunBackward(Context& context, const std::vector<Piece>& pieces,
 }
 
 template <class T>
-void WindowHalo::Forward(Context& context, const View<T, 2>& qkv, const Saved<T>& saved) const {
+void WindowHalo::Forward(Context& context, const View<T, 2>& qkv, const Projection& projection,
+                         const Saved<T>& saved) const {
   // Keys and values stand side by side behind the queries.
   const idx_t width = columns_.all();
   HaloExchange<T> globals(context, *group_, ExchangeKind::kGlobals, seen_globals_, qkv, qkv, width,
                           2 * width);
   HaloExchange<T> halo(context, *group_, ExchangeKind::kHalos, seen_, qkv, qkv, width, 2 * width);
+  idx_t later = 0;
+  for (const TokenSlab& part : hidden_) later += part.size();
+  for (const TokenSlab& part : shown_) projection.project(part.begin, part.size());
   globals.Send();
-  halo.Send(InnerFlop(kForwardFlop));
+  halo.Send(static_cast<double>(later) * projection.flop + InnerFlop(kForwardFlop));
+  for (const TokenSlab& part : hidden_) projection.project(part.begin, part.size());
   globals.Fill();
   RunForward(context, inner_, qkv, saved);
   halo.Fill();
@@ -222,9 +257,10 @@ void WindowHalo::Backward(Context& context, const View<T, 2>& qkv, const Saved<T
   globals.Add();
 }
 
-#define LONGSPAN_WINDOW_HALO(T)                                                             \
-  template void WindowHalo::Forward<T>(Context&, const View<T, 2>&, const Saved<T>&) const; \
-  template void WindowHalo::Backward<T>(Context&, const View<T, 2>&, const Saved<T>&,       \
+#define LONGSPAN_WINDOW_HALO(T)                                                        \
+  template void WindowHalo::Forward<T>(Context&, const View<T, 2>&, const Projection&, \
+                                       const Saved<T>&) const;                         \
+  template void WindowHalo::Backward<T>(Context&, const View<T, 2>&, const Saved<T>&,  \
                                         const View<const T, 2>&, const View<float, 2>&) const;
 LONGSPAN_WINDOW_HALO(float)
 LONGSPAN_WINDOW_HALO(bfloat16)

@@ -1,10 +1,12 @@
 // Window attention where ranks share rows (world/row_group.h): each attends with the queries of its
 // own tokens, and gets of others the keys and values that their windows reach, the halo, and those
-// of all global tokens. Queries that see nothing of the halo are computed while it travels. With
-// the queries of global tokens each rank attends to its own tokens, and the parts are joined.
+// of all global tokens. Those that others see are projected first; the rest is projected, and
+// queries that see nothing of the halo are computed, while it travels. With the queries of global
+// tokens each rank attends to its own tokens, and the parts are joined.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <iterator>
 #include <optional>
 #include <span>
@@ -64,10 +66,18 @@ class WindowHalo {
     View<T, 2> out;      // (own(), H D)
     View<float, 3> lse;  // (1, H, own())
   };
-  // qkv (rows(), 3 H D) has queries, keys and values of the own tokens; it gets keys and values of
-  // the others. Together.
+  // project(first, count) writes queries, keys and values of the own tokens [first, first + count)
+  // to their rows of qkv (rows(), 3 H D). Each token is projected once, those that others see
+  // first. Which ones are together depends on the batch, the slab and the window alone. Takes
+  // `flop` a token, for plans.
+  struct Projection {
+    std::function<void(idx_t first, idx_t count)> project;
+    double flop = 0.0;
+  };
+  // qkv gets the own tokens of `projection`, and keys and values of the others. Together.
   template <class T>
-  void Forward(Context& context, const View<T, 2>& qkv, const Saved<T>& saved) const;
+  void Forward(Context& context, const View<T, 2>& qkv, const Projection& projection,
+               const Saved<T>& saved) const;
   // dqkv (rows(), 3 H D), zeroed, gets the gradients of the own tokens in their rows, for
   // d loss / d out = dout (own(), H D). `qkv` is what the forward left. Together.
   template <class T>
@@ -118,6 +128,9 @@ class WindowHalo {
   // `rows` rows of each rank, side by side on all.
   std::vector<SeenRows> RowsOfAll(idx_t rows) const;
 
+  // Own rows that others see, and the other ones: parts in order.
+  void FindShown();
+
   // Queries of one text: the slab's begin and end count from the text's first token.
   struct Piece {
     std::size_t text = 0;
@@ -163,6 +176,7 @@ class WindowHalo {
   std::vector<idx_t> global_texts_;  // (G): where the text of each begins
   idx_t before_ = 0, rows_ = 0;
   std::vector<SeenRows> seen_, seen_globals_;
+  std::vector<TokenSlab> shown_, hidden_;
   std::vector<Piece> inner_, outer_;  // outer ones see tokens of others
 };
 

@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bfloat16.h"
@@ -146,11 +148,17 @@ void RunHalo(Context& context, const WindowHalo& halo, const TokenSlab& mine, co
   const idx_t own = mine.size(), rows = halo.rows();
   std::vector<float> qkv(static_cast<std::size_t>(rows * 3 * kWidth), NAN), d(qkv.size(), 0.0f);
   const View<float, 2> all = HaloRows(qkv, 3 * kWidth), dall = HaloRows(d, 3 * kWidth);
-  std::copy_n(x.qkv.data() + mine.begin * 3 * kWidth, own * 3 * kWidth, &halo.Own(all)(0, 0));
+  std::vector<int> projected(static_cast<std::size_t>(own), 0);
+  const auto project = [&](idx_t first, idx_t count) {
+    std::copy_n(x.qkv.data() + (mine.begin + first) * 3 * kWidth, count * 3 * kWidth,
+                &halo.Own(all)(first, 0));
+    for (idx_t i = first; i < first + count; ++i) ++projected[static_cast<std::size_t>(i)];
+  };
   std::vector<float> lse(static_cast<std::size_t>(own * kColumns.heads), NAN);
   const View<float, 2> out(r.out.data() + mine.begin * kWidth, {own, kWidth});
   const WindowHalo::Saved<float> saved{out, {lse.data(), {1, kColumns.heads, own}}};
-  halo.Forward<float>(context, all, saved);
+  halo.Forward<float>(context, all, {project}, saved);
+  EXPECT_EQ(projected, std::vector<int>(projected.size(), 1));
   halo.Backward<float>(context, all, saved,
                        View<const float, 2>(x.dout.data() + mine.begin * kWidth, {own, kWidth}),
                        dall);
@@ -300,8 +308,11 @@ TEST(WindowHalo, KeysOfBf16GiveWhatOneCallGives) {
     std::vector<bfloat16> x(static_cast<std::size_t>(halo->rows() * 3 * kWidth));
     std::vector<float> its(static_cast<std::size_t>(mine.size() * kColumns.heads));
     const View<bfloat16, 2> all(x.data(), {halo->rows(), 3 * kWidth});
-    std::copy_n(in + mine.begin * 3 * kWidth, mine.size() * 3 * kWidth, &halo->Own(all)(0, 0));
-    halo->Forward<bfloat16>(own, all,
+    const auto project = [&](idx_t first, idx_t count) {
+      std::copy_n(in + (mine.begin + first) * 3 * kWidth, count * 3 * kWidth,
+                  &halo->Own(all)(first, 0));
+    };
+    halo->Forward<bfloat16>(own, all, {project},
                             {{shared.data() + mine.begin * kWidth, {mine.size(), kWidth}},
                              {its.data(), {1, kColumns.heads, mine.size()}}});
   });
@@ -340,6 +351,47 @@ TEST(WindowHalo, ReplacesHeadsWhereItIsSmaller) {
   EXPECT_FALSE(with(15));
 }
 
+// Borders are on their way before the other tokens are projected, and global tokens with them.
+TEST(WindowHalo, WhatOthersSeeIsProjectedFirst) {
+  HaloCase c{"", {}, 1, 200, {}, std::vector<std::uint8_t>(200, kLocalToken)};
+  c.spec.left = c.spec.right = 8;
+  c.roles[0] = kGlobalToken;
+  const HaloInputs x(c);
+  std::array<std::vector<TokenSlab>, 2> parts;
+  std::array<std::size_t, 2> before{};  // parts that were projected when the border was sent
+  OnRanks(
+      2,
+      [&](World& world) {
+        Context context(1);
+        RowGroup group(world, 2);
+        const auto halo = WindowHalo::Of(&group, c.spec, kColumns, c.Texts());
+        ASSERT_TRUE(halo.has_value());
+        std::vector<float> qkv(static_cast<std::size_t>(halo->rows() * 3 * kWidth), 0.1f);
+        std::vector<float> out(qkv.size()), lse(out.size());
+        auto& own = parts[static_cast<std::size_t>(world.rank())];
+        const auto project = [&](idx_t first, idx_t count) {
+          own.push_back({first, first + count});
+        };
+        halo->Forward<float>(
+            context, HaloRows(qkv, 3 * kWidth), {project},
+            {{out.data(), {halo->own(), kWidth}}, {lse.data(), {1, kColumns.heads, halo->own()}}});
+      },
+      [&](int rank, int tag, std::size_t) {
+        const auto r = static_cast<std::size_t>(rank);
+        if (tag == RowTag(ExchangeKind::kHalos)) before[r] = parts[r].size();
+      });
+  using Parts = std::vector<std::pair<idx_t, idx_t>>;
+  const auto pairs = [&](std::size_t rank) {
+    Parts all;
+    for (const TokenSlab& part : parts[rank]) all.emplace_back(part.begin, part.end);
+    return all;
+  };
+  EXPECT_EQ(pairs(0), (Parts{{0, 1}, {92, 100}, {1, 92}}));
+  EXPECT_EQ(before[0], 2u);
+  EXPECT_EQ(pairs(1), (Parts{{0, 8}, {8, 100}}));
+  EXPECT_EQ(before[1], 1u);
+}
+
 // Two arrays of the window's width, whatever the length; the rank in the middle has two neighbours.
 TEST(WindowHalo, SendsTheWidthOfTheWindow) {
   for (const idx_t tokens : {100, 1000}) {
@@ -357,11 +409,13 @@ TEST(WindowHalo, SendsTheWidthOfTheWindow) {
     const View<float, 2> out = take(halo->own(), kWidth);
     const WindowHalo::Saved<float> saved{
         out, {frame.Take<float>(out.size()), {1, kColumns.heads, halo->own()}}};
-    halo->Forward<float>(context, qkv, saved);
+    constexpr double kFlop = 1e6;
+    halo->Forward<float>(context, qkv, {[](idx_t, idx_t) {}, kFlop}, saved);
     constexpr std::uint64_t kOneWay = 2 * 8 * 2 * kWidth * sizeof(float);
     EXPECT_EQ(group.bytes_sent(), kOneWay);
     EXPECT_EQ(group.bytes_beside(), kOneWay);
-    EXPECT_GT(group.flop_beside(), 0.0);
+    // The other tokens' projections: the last rank's neighbour sees 8 of them.
+    EXPECT_GT(group.flop_beside(), kFlop * static_cast<double>(halo->own() - 8));
     halo->Backward<float>(context, qkv, saved, out, dqkv);
     EXPECT_EQ(group.bytes_sent(), 2 * kOneWay);
   }

@@ -203,8 +203,11 @@ template <class T>
 void LongformerAttention::ForwardInHalo(Context& context, const LongformerCall& call,
                                         const WindowHalo& halo, const View<const T, 2>& x,
                                         const Tensors<T>& t) const {
-  local_.ForwardIn<T>(context, call, x, halo.Own(t.qkv));
-  halo.Forward<T>(context, t.qkv, {t.out, t.lse});
+  const View<T, 2> own = halo.Own(t.qkv);
+  const auto project = [&](idx_t first, idx_t rows) {
+    local_.ForwardIn<T>(context, call, x.Rows(first, rows), own.Rows(first, rows));
+  };
+  halo.Forward<T>(context, t.qkv, {project, local_.Flop(channels_)}, {t.out, t.lse});
   if (halo.globals() == 0) return;
   const std::vector<std::int32_t> rows = halo.own_global_rows();
   const idx_t count = std::ssize(rows), cells = halo.most_own_globals() * channels_;

@@ -121,9 +121,17 @@ void ModernBertAttention::Forward(Context& context, const ModernBertCall& call,
   const RotaryTurn& turn = TurnOf(call);
   if (const auto halo = HaloOf(call)) {
     const View<T, 2> own = halo->Own(t.qkv);
-    linear.ForwardIn<T>(context, call, x, own);
-    RotaryForward(context, turn.table, OwnPositions(call), Turning(own));
-    return halo->Forward<T>(context, t.qkv, {t.out, {t.lse.data, {1, heads_, call.n()}}});
+    const std::span<const std::int32_t> positions = OwnPositions(call);
+    const auto project = [&](idx_t first, idx_t rows) {
+      const View<T, 2> part = own.Rows(first, rows);
+      linear.ForwardIn<T>(context, call, x.Rows(first, rows), part);
+      RotaryForward(
+          context, turn.table,
+          positions.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)),
+          Turning(part));
+    };
+    return halo->Forward<T>(context, t.qkv, {project, linear.Flop(channels_)},
+                            {t.out, {t.lse.data, {1, heads_, call.n()}}});
   }
   const TokenRoles roles = call.texts.roles();
   AttendInGroups<T>(context, call, linear, Groups(call), x, t, [&](idx_t group) {
