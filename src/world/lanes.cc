@@ -69,6 +69,13 @@ class LaneTraffic {
     drives_ = on;
   }
 
+  // Before the wire is gone: pieces that were left by a failure ask it no more.
+  void End() {
+    const std::lock_guard lock(mutex_);
+    drives_ = false;
+    channels_.clear();
+  }
+
   // On the driving thread: what goes wrong here is thrown by the next call of Done.
   void Moved() noexcept {
     const std::lock_guard lock(mutex_);
@@ -225,7 +232,7 @@ Lanes::Lanes(std::unique_ptr<Transport> wire)
   wire_->OnMoved([traffic = traffic_] { traffic->Moved(); });
 }
 
-Lanes::~Lanes() { traffic_->Drive(false); }
+Lanes::~Lanes() { traffic_->End(); }
 
 std::unique_ptr<Message> Lanes::Send(int to, int tag, const void* data, std::size_t bytes) {
   return Sent(traffic_, Way::kSend, to, tag, data, bytes, false);

@@ -63,6 +63,8 @@ class Lanes final : public Transport {
   std::string Failure() const override { return wire_->Failure(); }
   ErrorCode FailureCode() const override { return wire_->FailureCode(); }
   bool failed() const override { return wire_->failed(); }
+  void ComeToEnd() override { wire_->ComeToEnd(); }
+  bool all_at_end() const override { return wire_->all_at_end(); }
   void Finish() override { wire_->Finish(); }
   void Drive(bool on) override;
 

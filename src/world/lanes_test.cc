@@ -56,6 +56,8 @@ class HandWire final : public Transport {
   std::string Failure() const override { return {}; }
   ErrorCode FailureCode() const override { return ErrorCode::kPeer; }
   bool failed() const override { return false; }
+  void ComeToEnd() override {}
+  bool all_at_end() const override { return true; }
   void Finish() override {}
   void OnMoved(std::function<void()> moved) override { moved_ = std::move(moved); }
 

@@ -162,7 +162,8 @@ class MpiTransport final : public Transport {
   std::unique_ptr<Message> SendTaken(int to, int tag, const void* data,
                                      std::size_t bytes) override {
     const auto turn = turns_.Take();
-    return std::make_unique<MpiMessage>(mpi_, turns_, mpi_.send_taken(data, bytes, to, tag));
+    return std::make_unique<MpiMessage>(mpi_, turns_, watch_.get(), to,
+                                        mpi_.send_taken(data, bytes, to, tag));
   }
   std::unique_ptr<Message> Receive(int from, int tag, void* data, std::size_t bytes) override {
     const auto turn = turns_.Take();
