@@ -439,7 +439,7 @@ TEST_F(OtherHeads, ACausalModelBecomesAMaskedOne) {
       [&] {
         Load({HeadKind::kToken, {"x"}, ProblemType::kInferred, 5}, &notes);
       },
-      ErrorCode::kUsage, "Reformer has no such head"));
+      ErrorCode::kUsage, "Reformer has no such head (token-classify); use one of lm, mlm"));
 }
 
 TEST(TextModel, OpensEitherModel) {

@@ -1,7 +1,5 @@
 #include "model/head_kind.h"
 
-#include <string>
-
 #include "base/errors.h"
 #include "longspan/files.h"
 #include "longspan/folders.h"
@@ -40,9 +38,19 @@ std::string_view ClassOf(std::span<const HeadClass> classes, HeadKind wanted) {
   return {};
 }
 
+std::string HeadNames(std::span<const HeadClass> classes) {
+  std::string names;
+  for (const Row& row : kRows) {
+    if (row.head == HeadKind::kNone || ClassOf(classes, row.head).empty()) continue;
+    names.append(names.empty() ? "" : ", ").append(row.name);
+  }
+  return names;
+}
+
 void CheckHasHead(std::span<const HeadClass> classes, HeadKind wanted, std::string_view title) {
-  Check(!ClassOf(classes, wanted).empty(), ErrorCode::kUsage, "model: a {} has no such head",
-        title);
+  Check(!ClassOf(classes, wanted).empty(), ErrorCode::kUsage,
+        "model: a {} has no such head ({}); use one of {}", title, NameOf(wanted),
+        HeadNames(classes));
 }
 
 HeadKind ParseHead(std::string_view name) {

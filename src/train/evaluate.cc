@@ -9,6 +9,7 @@
 #include "families/model_inside.h"
 #include "families/reformer/reformer_files.h"
 #include "io/checksum.h"
+#include "model/head_kind.h"
 #include "model/model_options.h"
 #include "text/bytes_tokenizer.h"
 #include "train/eval_batches.h"
@@ -128,7 +129,8 @@ EvalResult EvaluateLanguageModel(Context& context, const EvalOptions& o) {
 
 void CheckLanguageModel(const ReformerConfig& config, idx_t vocabulary, idx_t tokens) {
   Check(config.head == HeadKind::kCausalLm, ErrorCode::kFormat,
-        "model: not a language model (ReformerModelWithLMHead)");
+        "model: its head is {}, and a language model's is {}; {} make one", NameOf(config.head),
+        NameOf(HeadKind::kCausalLm), WayTo(HeadKind::kCausalLm));
   Check(vocabulary <= config.vocab_size, ErrorCode::kFormat,
         "tokenizer: it has {} ids, the model's word table {} (vocab_size); they are not of one "
         "model",
