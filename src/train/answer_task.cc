@@ -84,7 +84,7 @@ AnswerRows TokenizeAnswered(Context& context, const text::Tokenizer& tokenizer,
                             const AnsweredTexts& texts, const TextModelInfo& info,
                             const AnswerTaskOptions& task, idx_t tokens, bool answered) {
   CheckAnswerOptions(task);
-  CheckVocabulary(tokenizer.vocabulary(), info);
+  CheckVocabulary(tokenizer.vocabulary(), info.vocab_size);
   const bool windows = task.overflow == text::Overflow::kWindow;
   const RowRule rule{tokens, windows ? task.overflow : text::Overflow::kTruncate, task.stride,
                      kAnswerRows.stride};

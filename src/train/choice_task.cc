@@ -29,7 +29,7 @@ ChoiceRows TokenizeChoices(Context& context, const text::Tokenizer& tokenizer,
   const bool cuts = task.overflow == text::Overflow::kTruncate;
   Check(cuts || task.overflow == text::Overflow::kError, ErrorCode::kUsage,
         "overflow: the choices of a question are compared in one row each; use error or truncate");
-  CheckVocabulary(tokenizer.vocabulary(), info);
+  CheckVocabulary(tokenizer.vocabulary(), info.vocab_size);
   ChoiceRows rows(texts.rows.place());
   rows.fingerprint = texts.fingerprint;
   std::vector<idx_t> lengths;  // of each question's longest row, before anything is cut

@@ -173,7 +173,7 @@ ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
 ClassifyRows TokenizeRows(Context& context, const text::Tokenizer& tokenizer,
                           const LabelledTexts& texts, const ClassifyTarget& target,
                           const TextModelInfo& info, const ClassifyLimits& limits) {
-  CheckVocabulary(tokenizer.vocabulary(), info);
+  CheckVocabulary(tokenizer.vocabulary(), info.vocab_size);
   Check(limits.stride >= 0, ErrorCode::kUsage, "stride: {} is below 0", limits.stride);
   ClassifyRows rows(texts.rows.place());
   rows.fingerprint = texts.fingerprint;

@@ -87,7 +87,7 @@ idx_t EmbedRows::negatives() const {
 
 EmbedRows TokenizePairs(Context& context, const text::Tokenizer& tokenizer, const PairTexts& pairs,
                         const TextModelInfo& info, const VectorTextRules& rules) {
-  CheckVocabulary(tokenizer.vocabulary(), info);
+  CheckVocabulary(tokenizer.vocabulary(), info.vocab_size);
   EmbedRows out(pairs.rows.place());
   out.scored = pairs.scored;
   out.fingerprint = pairs.fingerprint;

@@ -14,6 +14,7 @@
 #include "text/bytes_tokenizer.h"
 #include "train/eval_batches.h"
 #include "train/text_data.h"
+#include "train/text_task.h"
 #include "train/token_stream.h"
 
 namespace longspan {
@@ -131,10 +132,7 @@ void CheckLanguageModel(const ReformerConfig& config, idx_t vocabulary, idx_t to
   Check(config.head == HeadKind::kCausalLm, ErrorCode::kFormat,
         "model: its head is {}, and a language model's is {}; {} make one", NameOf(config.head),
         NameOf(HeadKind::kCausalLm), WayTo(HeadKind::kCausalLm));
-  Check(vocabulary <= config.vocab_size, ErrorCode::kFormat,
-        "tokenizer: it has {} ids, the model's word table {} (vocab_size); they are not of one "
-        "model",
-        vocabulary, config.vocab_size);
+  CheckVocabulary(vocabulary, config.vocab_size);
   Check(tokens >= 1 && tokens <= config.longest(), ErrorCode::kUsage,
         "tokens: {} is not from 1 to the model's {} positions", tokens, config.longest());
 }

@@ -67,7 +67,7 @@ MaskedText MaskedText::Of(const TokenStream& stream, idx_t begin, idx_t end, boo
 
 MaskedRows::MaskedRows(const text::Tokenizer& tokenizer, const TextModelInfo& info,
                        double mask_share) {
-  CheckVocabulary(tokenizer.vocabulary(), info);
+  CheckVocabulary(tokenizer.vocabulary(), info.vocab_size);
   const text::SpecialIds& ids = tokenizer.special();
   Check(ids.mask.has_value(), ErrorCode::kFormat,
         "tokenizer: it has no mask token, which masked language modelling needs");

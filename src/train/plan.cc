@@ -26,9 +26,6 @@
 namespace longspan {
 namespace {
 
-// The heads that a training step can have.
-constexpr HeadKind kTrained[] = {HeadKind::kCausalLm, HeadKind::kMaskedLm, HeadKind::kSequence,
-                                 HeadKind::kToken,    HeadKind::kQuestion, HeadKind::kChoice};
 // A step of a training of vectors runs the forward twice: four passes of about the same work.
 constexpr double kVectorsWork = 4.0 / 3.0;
 // Of a micro-batch's time: two of three products. Recomputation makes it more.
@@ -118,15 +115,10 @@ std::unique_ptr<ModelConfig> Planner::Config() const {
 
 // kUsage unless such a head trains on this model.
 void CheckTrains(const TextModelInfo& model, HeadKind head, std::string_view task) {
-  std::string known;
-  bool trains = false;
-  for (const HeadKind trained : kTrained) {
-    if (ClassOf(model.heads, trained).empty()) continue;
-    known.append(NameOf(trained)).append(", ");
-    trains = trains || trained == head;
-  }
-  Check(trains, ErrorCode::kUsage, "plan: --task '{}' is not one that trains a {}; use one of {}{}",
-        task, model.title, known,
+  const bool trains = head != HeadKind::kNone && !ClassOf(model.heads, head).empty();
+  Check(trains, ErrorCode::kUsage,
+        "plan: --task '{}' is not one that trains a {}; use one of {}, {}", task, model.title,
+        HeadNames(model.heads),
         ClassOf(model.heads, HeadKind::kSequence).empty() ? "embed" : "embed, rerank");
 }
 

@@ -94,10 +94,11 @@ idx_t TokensOfRows(idx_t tokens, const TextModelInfo& info) {
   return tokens;
 }
 
-void CheckVocabulary(idx_t vocabulary, const TextModelInfo& info) {
-  Check(vocabulary <= info.vocab_size, ErrorCode::kFormat,
-        "tokenizer: it has {} ids, the model's word table {}; they are not of one model",
-        vocabulary, info.vocab_size);
+void CheckVocabulary(idx_t vocabulary, idx_t word_table) {
+  Check(vocabulary <= word_table, ErrorCode::kFormat,
+        "tokenizer: it has {} ids, the model's word table {} (vocab_size); they are not of one "
+        "model",
+        vocabulary, word_table);
 }
 
 }  // namespace longspan

@@ -52,6 +52,6 @@ class TextTask : public TrainTask {
 // kUsage unless rows of `tokens` have positions; 0 becomes all that the model has.
 idx_t TokensOfRows(idx_t tokens, const TextModelInfo& info);
 // kFormat when the tokenizer has ids that the model's word table has not.
-void CheckVocabulary(idx_t vocabulary, const TextModelInfo& info);
+void CheckVocabulary(idx_t vocabulary, idx_t word_table);
 
 }  // namespace longspan

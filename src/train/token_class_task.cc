@@ -116,7 +116,7 @@ TaggedRows TokenizeTagged(Context& context, const text::Tokenizer& tokenizer,
                           const TaggedTexts& texts, const std::vector<std::string>& labels,
                           const TextModelInfo& info, const TokenClassOptions& task, idx_t tokens) {
   CheckTokenClassOptions(task);
-  CheckVocabulary(tokenizer.vocabulary(), info);
+  CheckVocabulary(tokenizer.vocabulary(), info.vocab_size);
   text::EncodeOptions options;
   options.max_length = tokens;
   options.stride = task.stride;
