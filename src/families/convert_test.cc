@@ -259,7 +259,7 @@ TEST_F(ToLongformerTest, RefusesWhatDoesNotFit) {
   EXPECT_TRUE(Rejects(with("num_hidden_layers", 2), "tensors unlike config.json"));
   EXPECT_TRUE(Rejects(with("hidden_size", 1 << 30), "hidden_size"));
   EXPECT_TRUE(Rejects(with("pad_token_id", 10), "pad_token_id"));
-  EXPECT_TRUE(Rejects(json::array(), "not a JSON object"));
+  EXPECT_TRUE(Rejects(json::array(), "a list instead of an object"));
   PutFile(dir_ / "in/config.json", good.dump());
   EXPECT_TRUE(Throws([&] { Convert(0); }, ErrorCode::kUsage, "max-pos: 0"));
   EXPECT_TRUE(Throws([&] { Convert(12, 0); }, ErrorCode::kUsage, "window: 0"));

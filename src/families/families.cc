@@ -79,7 +79,7 @@ ModelFolder OpenModelFolder(const std::filesystem::path& directory) {
 ModelFolder OpenConfigFile(const std::filesystem::path& file) {
   io::Confine(file.parent_path());
   ModelFolder folder{file.parent_path(), file, io::ReadJsonFile(file), {}, {}};
-  Check(folder.config.is_object(), ErrorCode::kFormat, "{}: not a JSON object", folder.source());
+  io::CheckObject(folder.config, folder.source());
   folder.type = ModelTypeIn(folder.config, folder.source());
   if (folder.type.empty()) folder.type = Families().front()->type;
   folder.what = folder.type;
@@ -89,7 +89,7 @@ ModelFolder OpenConfigFile(const std::filesystem::path& file) {
 
 const ModelFamily& FamilyOfConfig(std::string_view json, std::string_view source) {
   const nlohmann::json object = io::ParseJson(json, source);
-  Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
+  io::CheckObject(object, source);
   ModelFolder folder;
   folder.type = ModelTypeIn(object, source);
   if (folder.type.empty()) folder.type = Families().front()->type;

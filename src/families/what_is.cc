@@ -67,7 +67,7 @@ std::string FamilyTitles() {
 WhatIs ByConfig(const fs::path& file) {
   json object = io::ReadJsonFile(file);
   const std::string source = Shown(file);
-  Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
+  io::CheckObject(object, source);
   const std::string type = ModelTypeIn(object, source);
   if (type.empty()) {
     std::string types;

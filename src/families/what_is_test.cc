@@ -161,7 +161,7 @@ TEST_F(WhatIsTest, DownloadsThatAreNoConfig) {
                    ErrorCode::kFormat, "this is a git-LFS pointer"));
   EXPECT_TRUE(Says(WithConfig("h", "\n<!doctype html><html>"), ErrorCode::kFormat, "a web page"));
   EXPECT_TRUE(Says(WithConfig("n", "Entry not found"), ErrorCode::kFormat, "a server's refusal"));
-  EXPECT_TRUE(Says(WithConfig("l", "[]"), ErrorCode::kFormat, "not a JSON object"));
+  EXPECT_TRUE(Says(WithConfig("l", "[]"), ErrorCode::kFormat, "a list instead of an object"));
 }
 
 // The outer folder of sentence-transformers is the inner one's model.

@@ -115,8 +115,7 @@ std::string Show(const json& value) {
 }
 
 const json* Find(const json& object, std::string_view field, std::string_view source) {
-  Check(object.is_object(), ErrorCode::kFormat, "{}: {} instead of an object", source,
-        Show(object));
+  CheckObject(object, source);
   const auto found = object.find(field);
   return found == object.end() ? nullptr : &*found;
 }
@@ -228,6 +227,11 @@ std::string JsonText(const nlohmann::ordered_json& value, int indent) {
 std::string DumpJson(const json& document, int indent) { return JsonText(document, indent) + "\n"; }
 std::string DumpJson(const nlohmann::ordered_json& document, int indent) {
   return JsonText(document, indent) + "\n";
+}
+
+void CheckObject(const json& document, std::string_view source) {
+  Check(document.is_object(), ErrorCode::kFormat, "{}: {} instead of an object", source,
+        Show(document));
 }
 
 bool IsNullOrAbsent(const json& object, std::string_view field) {

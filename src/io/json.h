@@ -31,6 +31,9 @@ nlohmann::json ParseJson(std::string_view text, std::string_view source,
 // The same for a regular file; `source` is its path. kIo when it cannot be read.
 nlohmann::json ReadJsonFile(const std::filesystem::path& path, const JsonLimits& limits = {});
 
+// kFormat unless a document is an object. The getters below see to it themselves.
+void CheckObject(const nlohmann::json& document, std::string_view source);
+
 // Fields of a config object. Every getter throws kFormat naming source, field, value and range;
 // `fallback` is what an absent field means, kRequired makes absence an error. `null` counts as a
 // wrong value, except in the GetOptional family, where it means the same as absence.

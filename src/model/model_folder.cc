@@ -179,8 +179,7 @@ std::vector<Companion> TokenizerCompanions(const fs::path& folder,
 
 json ReadObject(const fs::path& file) {
   json object = io::ReadJsonFile(file);
-  Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object",
-        io::Escape(file.native(), 4096));
+  io::CheckObject(object, io::Escape(file.native(), 4096));
   return object;
 }
 

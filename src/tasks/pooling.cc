@@ -89,7 +89,6 @@ PoolingMode ParsePooling(std::string_view text) {
 Pooling ReadPooling(const std::filesystem::path& file, idx_t channels) {
   const json config = io::ReadJsonFile(file);
   const std::string source = io::Escape(file.string());
-  Check(config.is_object(), ErrorCode::kFormat, "{}: is no JSON object", source);
   for (const char* field : {"word_embedding_dimension", "embedding_dimension"}) {
     const idx_t width = io::GetInt(config, field, 1, idx_t{1} << 24, channels, source);
     Check(width == channels, ErrorCode::kFormat,

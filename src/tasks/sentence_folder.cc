@@ -86,7 +86,7 @@ FolderObject ReadFolderObject(const fs::path& file) {
   FolderObject config{json::object(), io::Escape(file.string())};
   if (!io::Exists(file)) return config;
   config.object = io::ReadJsonFile(file);
-  Check(config.object.is_object(), ErrorCode::kFormat, "{}: is no JSON object", config.source);
+  io::CheckObject(config.object, config.source);
   return config;
 }
 
@@ -130,7 +130,7 @@ TransformerSettings ReadTransformerSettings(const fs::path& directory, const Sen
   if (!file) return settings;
   const json config = io::ReadJsonFile(*file);
   const std::string source = io::Escape(file->string());
-  Check(config.is_object(), ErrorCode::kFormat, "{}: is no JSON object", source);
+  io::CheckObject(config, source);
   settings.max_tokens =
       io::GetOptionalInt(config, "max_seq_length", 1, limits::kMostSentenceTokens, source);
   settings.lower_case = io::GetBool(config, "do_lower_case", false, source);

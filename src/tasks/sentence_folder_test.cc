@@ -106,7 +106,7 @@ TEST_F(SentenceFolders, PoolingThatCannotBe) {
                              "word_embedding_dimension 768 is not 16, the width of the model's"));
   EXPECT_TRUE(RefusesPooling(R"({"embedding_dimension":768,"pooling_mode":"mean"})",
                              "embedding_dimension 768 is not 16"));
-  EXPECT_TRUE(RefusesPooling("[]", "is no JSON object"));
+  EXPECT_TRUE(RefusesPooling("[]", "a list instead of an object"));
 }
 
 TEST_F(SentenceFolders, NoFilesMeanTheMean) {

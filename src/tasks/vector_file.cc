@@ -213,7 +213,7 @@ class RowCollector {
  public:
   // `precision`: of rows that do not say theirs.
   void Add(const json& row, const json& precision, const std::string& where) {
-    Check(row.is_object(), ErrorCode::kFormat, "{}: is no JSON object", where);
+    io::CheckObject(row, where);
     const auto values = row.find("embedding");
     Check(values != row.end() && values->is_array(), ErrorCode::kFormat,
           "{}: needs \"embedding\", a list of numbers", where);

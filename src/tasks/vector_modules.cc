@@ -24,7 +24,7 @@ using nlohmann::json;
 
 json ReadConfig(const fs::path& file) {
   json config = io::ReadJsonFile(file);
-  Check(config.is_object(), ErrorCode::kFormat, "{}: is no JSON object", io::Escape(file.string()));
+  io::CheckObject(config, io::Escape(file.string()));
   return config;
 }
 

@@ -199,7 +199,7 @@ TEST(VectorFiles, JsonThatCannotBe) {
     return RefusesFile(text, says, VectorForm::kJsonLines);
   };
   EXPECT_TRUE(line("", "has no vectors"));
-  EXPECT_TRUE(line("[1]", "x:1: is no JSON object"));
+  EXPECT_TRUE(line("[1]", "x:1: a list instead of an object"));
   EXPECT_TRUE(line("{\"embedding\":[1]}\n{}", "x:2: needs \"embedding\""));
   EXPECT_TRUE(line("{\"embedding\":[]}", "vectors of 0 numbers"));
   EXPECT_TRUE(line("{\"embedding\":[1]}\n{\"embedding\":[1,2]}",

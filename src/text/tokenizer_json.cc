@@ -388,7 +388,7 @@ void ReadAddedTokens(const json& document, const std::string& source, TokenizerP
 
 TokenizerParts ReadTokenizerJson(const json& document, std::string_view file) {
   const std::string source(file);
-  Check(document.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
+  io::CheckObject(document, source);
   for (const auto& [name, value] : document.items()) {
     constexpr std::string_view kKnown[] = {"version",        "truncation", "padding",
                                            "added_tokens",   "normalizer", "pre_tokenizer",

@@ -130,7 +130,7 @@ AddedToken AddedTokenOf(const json& object, bool all, std::string_view where) {
 TokenizerSettings SettingsOf(const SettingsFile& special_tokens_map,
                              const SettingsFile& config_file, const SettingsFile& added_tokens) {
   for (const SettingsFile* file : {&special_tokens_map, &config_file, &added_tokens}) {
-    Check(file->object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", file->source);
+    io::CheckObject(file->object, file->source);
   }
   TokenizerSettings settings;
   ReadRoles(special_tokens_map.object, special_tokens_map.source, settings);

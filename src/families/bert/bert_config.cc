@@ -116,7 +116,7 @@ BertConfig::BertConfig(const BertType& of) : type(&of) {
 
 BertConfig ParseBertConfig(const json& o, std::string_view source,
                            const std::optional<WeightHeads>& weights) {
-  Check(o.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
+  io::CheckObject(o, source);
   const BertType& type = TypeIn(o, source);
   BertConfig c(type);
   c.head = HeadOf(o, source, weights, type);

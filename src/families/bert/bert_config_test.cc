@@ -108,7 +108,7 @@ TEST(BertConfigTest, WhatIsWrongIsNamed) {
               HasSubstr("leaves no position behind pad_token_id 1"));
   EXPECT_THAT(Refusal(R"({"architectures": ["BertForQuestionAnswering"], "num_labels": 3})"),
               HasSubstr("3 labels; a BertForQuestionAnswering needs 2"));
-  EXPECT_THAT(Refusal("[]"), HasSubstr("not a JSON object"));
+  EXPECT_THAT(Refusal("[]"), HasSubstr("a list instead of an object"));
 }
 
 TEST(BertConfigTest, DropoutOfTheClassifier) {

@@ -87,7 +87,6 @@ namespace {
 
 LongformerConfig ConfigIn(const json& object, std::string_view source,
                           const std::optional<WeightHeads>& weights) {
-  Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
   const std::string type = io::GetString(object, "model_type", "longformer", source);
   Check(type == "longformer", ErrorCode::kFormat,
         "{}: model_type '{}' is not supported; need 'longformer'", source, io::Escape(type));

@@ -141,7 +141,6 @@ void ParseModernBertHead(const json& o, std::string_view source,
 
 ModernBertConfig ModernBertConfigIn(const json& object, std::string_view source,
                                     const std::optional<WeightHeads>& weights) {
-  Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
   const std::string type = io::GetString(object, "model_type", "modernbert", source);
   Check(type == "modernbert", ErrorCode::kFormat,
         "{}: model_type '{}' is not supported; need 'modernbert'", source, io::Escape(type));

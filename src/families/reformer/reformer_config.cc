@@ -261,7 +261,6 @@ namespace {
 
 ReformerConfig ReformerConfigIn(const json& object, std::string_view source,
                                 const std::optional<WeightHeads>& weights) {
-  Check(object.is_object(), ErrorCode::kFormat, "{}: not a JSON object", source);
   const std::string type = io::GetString(object, "model_type", "reformer", source);
   Check(type == "reformer", ErrorCode::kFormat,
         "{}: model_type '{}' is not supported; need 'reformer'", source, io::Escape(type));
