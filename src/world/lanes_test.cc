@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -63,6 +64,7 @@ class HandWire final : public Transport {
 
   std::function<void()> moved_;
   bool refuses_ = false;
+  bool ends_at_once_ = false;  // of all that begins
 
  private:
   struct Sent final : Message {
@@ -73,6 +75,7 @@ class HandWire final : public Transport {
   std::unique_ptr<Message> Add(const Entry& entry) {
     Check(!refuses_, ErrorCode::kIo, "the wire refuses a message");
     log_->push_back(std::make_shared<Entry>(entry));
+    log_->back()->done = ends_at_once_;
     return std::make_unique<Sent>(log_->back());
   }
   Log* log_;
@@ -227,6 +230,27 @@ TEST_F(LanesByHand, ADrivingThreadBeginsPieces) {
   EXPECT_TRUE(begins());
   lanes_->Drive(false);
   EXPECT_FALSE(begins());
+}
+
+// Both threads begin and end pieces of the same messages.
+TEST_F(LanesByHand, ADrivingThreadRunsBesideTheOneThatComputes) {
+  wire_->ends_at_once_ = true;
+  std::atomic<bool> over = false;
+  std::thread drives([&] {
+    while (!over) wire_->moved_();
+  });
+  for (int i = 0; i < 100; ++i) {
+    lanes_->Drive(true);
+    const auto later = Later(20), urgent = Urgent(20);
+    const auto received = lanes_->Receive(1, 3, memory_.get(), 80 * kPiece);
+    while (!later->Done() || !urgent->Done() || !received->Done()) std::this_thread::yield();
+    lanes_->Drive(false);
+  }
+  over = true;
+  drives.join();
+  EXPECT_EQ(Begun(kLaterTag), 100u * 20u);
+  EXPECT_EQ(Begun(kUrgentTag), 100u * 20u);
+  EXPECT_EQ(Begun(3), 100u * 80u);
 }
 
 TEST_F(LanesByHand, WhatGoesWrongOnTheDrivingThreadIsThrownWhereItIsWaitedFor) {
