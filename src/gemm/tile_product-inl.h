@@ -2,15 +2,15 @@
 // twin (simd/amx-inl.h).
 //
 // A step of a panel is 32 lines by 32 terms, two tiles for each part of its numbers: 2 KiB, or for
-// the three parts of fp32 6 KiB. Of a
-// (left) tile h has lines 16 h .. as rows; of b (right) tile h has columns 16 h .., line r terms
-// 2 r and 2 r + 1. A block of c is 32 x 32, four tiles of sums; a step adds four products to it,
-// 65,536 flop in 64 cycles, for four tiles loaded in 32.
+// the three parts of fp32 6 KiB. Of a (left) tile h has lines 16 h .. as rows; of b (right) tile h
+// has columns 16 h .., line r terms 2 r and 2 r + 1. A block of c is 32 x 32, four tiles of sums. A
+// step of bf16 adds four products to it, 65,536 flop in 64 cycles, for four tiles loaded in 32; one
+// of fp32 24 products, for 20 tiles.
 //
 // Route of a task: for each panel of b, for each pass over its terms, all panels of a. The pass's
 // part of b stays in the first cache, a's panels stream from the second past the first. Sums wait
 // in the second cache between passes. Those of a finished block are stored while the next block
-// begins, two products or more after their last one, because a tile that is stored right behind its
+// begins, two products or more after their last one, because a tile that is stored right after its
 // product makes the unit wait, and leave for c one block later.
 //
 // Edges: panels are padded with zeros, and only what exists of a block reaches c.
@@ -258,7 +258,7 @@ class TileRun {
     const idx_t count = std::min(t_.most_steps, t_.steps - first);
     const bool begins = first == 0, ends = first + count == t_.steps;
     const char* b = t_.b + panel * PanelBytes() + first * kStepBytes;
-    // What comes next lies behind it, and is fetched slice by slice.
+    // What comes next follows it in memory, and is fetched slice by slice.
     const char* next = b + count * kStepBytes;
     const idx_t slice = RoundUp(CeilDiv(count * kStepBytes, blocks_), kTileLine);
     const bool last = panel + 1 == panels_ && ends;

@@ -56,10 +56,11 @@ const void* At(const PackedOperand& operand, idx_t line, idx_t term) {
   return static_cast<const char*>(operand.data) + element * (operand.dtype == DType::kF32 ? 4 : 2);
 }
 
-// A line of a tile is a line of the cache.
+// A line of a tile is a line of the cache. The stride of a single row may say nothing.
 bool ReadAsTheyLie(const PackedProduct& p) {
-  return p.a.dtype == DType::kBF16 && p.a.k_contiguous && p.terms % kTileSide == 0 &&
-         p.a.stride * 2 % kLine == 0 && reinterpret_cast<std::uintptr_t>(p.a.data) % kLine == 0;
+  return p.a.dtype == DType::kBF16 && p.a.k_contiguous && p.rows >= kTileSide &&
+         p.terms % kTileSide == 0 && p.a.stride * 2 % kLine == 0 &&
+         reinterpret_cast<std::uintptr_t>(p.a.data) % kLine == 0;
 }
 
 // Few rows: their transpose, so that the many lines of b are not ordered but read.

@@ -15,8 +15,8 @@ inline constexpr const char* kTwinName = "longspan:tiles_twin";
 
 // `product` has a and b of bf16. `twin`: in plain C++, on any machine. Else PermitTiles()
 // (base/isa.h) must have said yes. Sums are fp32, in the unit's order: subnormal numbers count as
-// zeros. An element of c depends on its row of a, its column of b and the number of terms alone,
-// not on what stands beside them.
+// zeros. An element of c depends on its row of a, its column of b, how many terms there are and c's
+// type, not on what stands beside it.
 void RunTileProduct(Context& context, const PackedProduct& product, bool twin);
 
 inline constexpr const char* kSplitName = "longspan:tiles_split";

@@ -172,6 +172,27 @@ TEST(GemmTiles, RowsAsTheyLieGiveTheBitsOfPackedOnes) {
   EXPECT_LE(Excess(results[0], expected, magnitude, K, false), 1.0);
 }
 
+TEST(GemmTiles, TheStrideOfASingleRowSaysNothing) {
+  const DenseLayersOn twin(DensePath::kTwin);
+  Context context(2);
+  const idx_t N = 64, K = 70;
+  Tensor memory({N}, DType::kBF16);  // aligned, so it might be read as it lies
+  const Padded<bfloat16> dy(1, 1, N, 0), w(2, N, K, 0);
+  std::copy_n(dy.memory.data(), N, memory.data<bfloat16>());
+  std::vector<std::vector<float>> results;
+  for (const idx_t stride : {N, idx_t{0}}) {
+    ConstMatrix row = dy.view();
+    row.data = memory.data<bfloat16>();
+    row.stride = stride;
+    Padded<float> dx(3, 1, K, 0);
+    Matrix to = dx.view();
+    to.stride = stride == 0 ? 0 : to.stride;
+    BackwardData(context, row, w.view(), to);
+    results.push_back(dx.Dense());
+  }
+  EXPECT_SAME_BITS(results[0], results[1]);
+}
+
 TEST(GemmTiles, NanStaysInItsRow) {
   const DenseLayersOn twin(DensePath::kTwin);
   Context context(2);
