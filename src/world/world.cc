@@ -115,7 +115,8 @@ struct World::State {
     for (const std::string& text : texts) places.push_back(ParsePlace(text));
     for (const Place& place : places) hosts.push_back(place.host);
     const Place mine = places[own];
-    std::erase_if(places, [&](const Place& place) { return place.machine != mine.machine; });
+    std::erase_if(
+        places, [&machine = mine.machine](const Place& place) { return place.machine != machine; });
     ranks_here = static_cast<int>(places.size());
     double share = 0.0;
     idle_cpus = OnlineCpus();
