@@ -129,6 +129,12 @@ class Near(Case):
         self.fails(2, "similar", "--queries", npy, "--vectors", npy, "--similarity", "hamming",
                    says=["hamming is not for float32"])
         self.fails(2, "similar", "--queries", npy, "--vectors", npy, "--top", 0)
+        for words, says in ((["--pooling", "cls"], "pooling: has no effect where both sides are vectors"),
+                            (["--tokens", "9"], "tokens: has no effect where both sides are vectors"),
+                            (["--among-prompt", "a"], "among-prompt: has no effect where vectors are searched"),
+                            (["--ranges", npy], "ranges: has no effect where no int8 vectors meet float32 ones"),
+                            (["--lines"], "lines: has no effect without a file to read")):
+            self.fails(2, "similar", "--queries", npy, "--vectors", npy, *words, says=[says])
         self.fails(2, "similar", "--queries", npy, "--vectors", self.table, says=[".npy, .jsonl"])
         self.fails(4, "similar", "--queries", npy, "--vectors", self.dir / "none.npy")
         self.ok("embed", "-m", model, self.table, "--truncate-dim", 7, "-o", self.dir / "7.npy")
