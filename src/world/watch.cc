@@ -103,8 +103,10 @@ struct Watch::State {
 
   WatchPlan plan;
   std::vector<Peer> peers;
-  mutable std::mutex mutex;  // of what follows, and of writing
+  // Messages come and go often, and writing may take long: the ranks have a lock of their own.
+  std::mutex ranks_mutex;
   std::vector<Rank> ranks;
+  mutable std::mutex mutex;  // of what follows, and of writing
   std::string failure;
   ErrorCode failure_code = ErrorCode::kPeer;
   std::function<void(const std::string&)> tell;
@@ -284,14 +286,20 @@ void Watch::Run() {
 
 void Watch::MarkAtEnd(int rank) {
   State& s = *state_;
-  const std::lock_guard lock(s.mutex);
-  if (rank < 0 || rank >= static_cast<int>(s.ranks.size())) return;
-  State::Rank& one = s.ranks[static_cast<std::size_t>(rank)];
-  if (std::exchange(one.at_end, true)) return;
-  one.since = Clock::now();
-  if (s.plan.rank == 0 || rank == s.plan.rank) s.WriteToAll(fmt::format("end {}\n", rank), rank);
-  all_at_end_ =
-      std::all_of(s.ranks.begin(), s.ranks.end(), [](const State::Rank& r) { return r.at_end; });
+  bool all = true;
+  {
+    const std::lock_guard lock(s.ranks_mutex);
+    if (rank < 0 || rank >= static_cast<int>(s.ranks.size())) return;
+    State::Rank& one = s.ranks[static_cast<std::size_t>(rank)];
+    if (std::exchange(one.at_end, true)) return;
+    one.since = Clock::now();
+    for (const State::Rank& each : s.ranks) all = all && each.at_end;
+  }
+  if (s.plan.rank == 0 || rank == s.plan.rank) {
+    const std::lock_guard lock(s.mutex);
+    s.WriteToAll(fmt::format("end {}\n", rank), rank);
+  }
+  if (all) all_at_end_ = true;  // the others have been told before this rank says bye
 }
 
 // What a rank has sent before its end arrives much sooner than after `silence`.
@@ -299,20 +307,18 @@ void Watch::FindMissed() {
   State& s = *state_;
   int missed = -1;
   {
-    const std::lock_guard lock(s.mutex);
+    const std::lock_guard lock(s.ranks_mutex);
     for (std::size_t rank = 0; rank < s.ranks.size(); ++rank) {
       const State::Rank& one = s.ranks[rank];
       const bool waits = one.at_end && one.expected > 0;
       if (waits && Clock::now() - one.since > s.plan.silence) missed = static_cast<int>(rank);
     }
-    if (missed < 0) return;
-    if (s.plan.rank != 0 && !s.ending) {
-      s.WriteToAll("why " +
-                       WithCode(ErrorCode::kPeer,
-                                "waits for " + s.Name(missed) + ", which has come to its end") +
-                       "\n",
-                   -1);
-    }
+  }
+  if (missed < 0) return;
+  if (s.plan.rank != 0 && !s.ending) {
+    const std::string why = fmt::format("waits for {}, which has come to its end", s.Name(missed));
+    const std::lock_guard lock(s.mutex);
+    s.WriteToAll("why " + WithCode(ErrorCode::kPeer, why) + "\n", -1);
   }
   Lose(missed, ErrorCode::kPeer,
        fmt::format("has come to its end, while {} waits for it", s.Name(s.plan.rank)), -1);
@@ -387,7 +393,7 @@ void Watch::Abandon(const std::string& why, ErrorCode code) noexcept {
 void Watch::ComeToEnd() { MarkAtEnd(state_->plan.rank); }
 
 void Watch::Expect(int rank, bool on) {
-  const std::lock_guard lock(state_->mutex);
+  const std::lock_guard lock(state_->ranks_mutex);
   State::Rank& one = state_->ranks[static_cast<std::size_t>(rank)];
   if (on && one.expected == 0) one.since = Clock::now();
   one.expected += on ? 1 : -1;
