@@ -131,12 +131,23 @@ class TwinTiles {
     const auto exponent = hn::And(bits, hn::Set(du, 0x7f800000u));
     return hn::BitCast(Tag(), hn::IfThenElse(hn::Eq(exponent, hn::Zero(du)), sign, bits));
   }
-  // a b + c with one rounding on every target.
+  // a b + c with one rounding on every target; a and b are bf16 numbers, so that their product, if
+  // it is a normal number or has a factor of zero, is exact, and the sum alone rounds. Whatever
+  // else it is, std::fma knows; it takes a call for each lane.
   static HWY_INLINE hn::Vec<Tag> Fma(hn::Vec<Tag> a, hn::Vec<Tag> b, hn::Vec<Tag> c) {
 #if HWY_NATIVE_FMA
     return hn::MulAdd(a, b, c);
 #else
     const Tag d;
+    const Bits du;
+    const auto product = hn::Mul(a, b), none = hn::Zero(d);
+    const auto highest = hn::Set(du, 0x7f800000u);
+    const auto exponent = hn::And(hn::BitCast(du, product), highest);
+    const auto zero = hn::RebindMask(du, hn::Or(hn::Eq(a, none), hn::Eq(b, none)));
+    const auto large = hn::Or(zero, hn::Ne(exponent, hn::Zero(du)));
+    if (hn::AllTrue(du, hn::And(large, hn::Ne(exponent, highest)))) {
+      return hn::Add(product, c);
+    }
     alignas(64) float x[16], y[16], z[16];
     hn::Store(a, d, x);
     hn::Store(b, d, y);
