@@ -58,7 +58,9 @@ struct EvalOptionRow {
 
 constexpr EvalOptionRow kEvalOptions[] = {
     {"--held-out", kLm | kMlm, "language models and masked ones"},
-    {"--stride", kLm | kClasses | kTags | kAnswers, "models that read long texts in windows"},
+    {"--step", kLm, "language models"},
+    {"--stride", kClasses | kTags | kAnswers,
+     "tasks over whole texts (of language models --step is how far a window advances)"},
     {"--no-lm-bias", kLm | kMlm, "language models"},
     {"--strict", kLm, "language models of bytes"},
     {"--documents", kMlm, "masked language models"},
@@ -118,7 +120,8 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
                    "Share of the end that language models are measured on")
       ->capture_default_str();
   command
-      ->add_option("--stride", o.stride, "Step of windows (0: half a window), or what they share")
+      ->add_option("--step", o.stride,
+                   "Tokens by which the windows of a language model advance; 0: half a window")
       ->check(AtLeast(0))
       ->capture_default_str();
   command->add_option("--attention", c->attention,
@@ -175,6 +178,9 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   BeginGroup(command, heading::kRows);
   command->add_option("--overflow", c->overflow,
                       "Longer texts: window, truncate or error (default: by the task)");
+  command->add_option("--stride", c->stride,
+                      "Tokens that neighbouring windows of a text share (default: 0; of questions "
+                      "128, or half a row)");
   command->add_option("--max-answer", c->longest_answer, "Longest answer to a question in tokens")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();

@@ -13,7 +13,7 @@ namespace longspan::cli {
 std::string JudgeClassifier(Context& context, const EvalCommand& c) {
   auto o = HeadEvalOptionsOf<ClassifierEvalOptions>(c);
   o.task.overflow = ParseOverflow(c.overflow).value_or(text::Overflow::kWindow);
-  o.task.stride = c.options.stride;
+  o.task.stride = c.stride.value_or(0);
   auto file = PredictionsFile::Begin(c.predictions, c.data, c.model);
   Predictions predictions;
   const ClassifierEval result =

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,9 @@ struct EvalCommand {
   std::vector<std::string> list_columns;  // of queries with texts
   std::string model, data, predictions, global = "auto", attention, documents = "file",
                                         task = "auto";
-  std::string overflow;       // empty: what suits the head
-  idx_t longest_answer = 30;  // tokens
+  std::string overflow;         // empty: what suits the head
+  idx_t longest_answer = 30;    // tokens
+  std::optional<idx_t> stride;  // that neighbouring windows of a text share; none: by the task
   std::uint64_t seed = 1;
   bool no_lm_bias = false, json = false;
   const CLI::App* command = nullptr;  // whose options these are

@@ -91,7 +91,7 @@ void WriteAnswers(const std::vector<AnsweredPair>& pairs, PredictionsFile& file)
 std::string JudgeAnswers(Context& context, const EvalCommand& c) {
   auto o = HeadEvalOptionsOf<AnswerEvalOptions>(c);
   o.task.overflow = ParseOverflow(c.overflow).value_or(text::Overflow::kWindow);
-  if (c.options.stride > 0) o.task.stride = c.options.stride;
+  o.task.stride = c.stride;
   o.task.longest = c.longest_answer;
   auto file = PredictionsFile::Begin(c.predictions, c.data, c.model);
   std::vector<AnsweredPair> pairs;

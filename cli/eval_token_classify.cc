@@ -112,7 +112,7 @@ std::string JudgeTokenClassifier(Context& context, const EvalCommand& c) {
   auto o = HeadEvalOptionsOf<TokenClassEvalOptions>(c);
   c.fields.PutInto(&o.task);
   o.task.overflow = ParseOverflow(c.overflow).value_or(text::Overflow::kWindow);
-  o.task.stride = c.options.stride;
+  o.task.stride = c.stride.value_or(0);
   auto file = PredictionsFile::Begin(c.predictions, c.data, c.model);
   std::vector<TaggedWords> words;
   const TokenClassEval result = Evaluated(

@@ -109,7 +109,7 @@ class Experiment:
         """Bits of all bytes of `part` but the first."""
         file = self.a.output / "scored.txt"
         file.write_bytes(part)
-        row = json.loads(self.run("eval", "-m", model, file, "--tokens", tokens, "--stride", stride,
+        row = json.loads(self.run("eval", "-m", model, file, "--tokens", tokens, "--step", stride,
                                   "--json"))
         return row["bits_per_byte"] * (len(part) - 1)
 

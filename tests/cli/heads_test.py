@@ -66,13 +66,28 @@ class Heads(Case):
         self.fails(3, "eval", "-m", model, self.put("c.conll", "Anne B-ORG\n"), says=["c.conll:1", "B-ORG", "word 1"])
         self.fails(2, "eval", "-m", model, data, "--packed", says=["--packed"])
 
+    def test_windows_of_questions_are_those_of_qa(self):
+        """--stride 0 is not the default, and an evaluation's windows are those of the command."""
+        model = self.word_model("answer", "ForQuestionAnswering", WORDS)
+        row = {"question": "who ?", "context": " ".join([CONTEXT] * 10), "answers": [{"text": "Anne", "answer_start": 0}]}
+        data = self.put("a.jsonl", lines(row))
+        windows = {}
+        for stride in ([], ["--stride", 0], ["--stride", 2]):
+            measured = json.loads(self.ok("eval", "-m", model, data, "--json", *stride))["windows"]
+            (asked,) = json.loads(self.ok("qa", "-m", model, data, "--json", *stride))["results"]
+            self.assertEqual(measured, asked["windows"], stride)
+            windows[str(stride)] = measured
+        self.assertGreater(windows["[]"], windows["['--stride', 0]"])
+
     def test_options_without_effect_are_refused(self):
         masked = self.word_model("masked", "ForMaskedLM", WORDS)
         for model, option, value in ((self.start, "--overflow", "truncate"), (self.start, "--global", "first:1"),
                                      (self.start, "--mask-share", 0.5), (masked, "--overflow", "error"),
-                                     (masked, "--stride", 4), (masked, "--label-names", "O"),
+                                     (masked, "--stride", 4), (self.start, "--stride", 4), (masked, "--step", 4),
+                                     (masked, "--label-names", "O"),
                                      (masked, "--columns", "a,b"), (masked, "--max-answer", 3)):
             self.fails(2, "eval", "-m", model, self.text, option, value, says=[f"eval: {option} is for", "not for a "])
+        self.fails(2, "eval", "-m", self.start, self.text, "--stride", 4, says=["--step is how far a window advances"])
         self.fails(2, "eval", "-m", masked, self.text, "--task", "embed", "--held-out", 0.5,
                    says=["--held-out is for language models", "not for --task embed"])
         tags = self.put("a.conll", "Anne B-PER\nwent O\n")
