@@ -73,6 +73,13 @@ void CheckScoreOptions(const ClassifyCommand& c, const ModelInfo& info) {
         kind == ScoreKind::kValues ? "number" : "score");
 }
 
+// Whether another label of the model has the same name.
+bool HasTwin(const ModelInfo& info, idx_t label) {
+  const std::string& name = info.labels[static_cast<std::size_t>(label)];
+  return std::count(info.labels.begin(), info.labels.end(), name) > 1;
+}
+
+// Labels of one name are told apart by "class", their number from 0.
 nlohmann::ordered_json LabelsJson(const ClassifyCommand& c, const ModelInfo& info,
                                   const std::vector<double>& scores) {
   std::vector<idx_t> labels =
@@ -82,6 +89,7 @@ nlohmann::ordered_json LabelsJson(const ClassifyCommand& c, const ModelInfo& inf
   for (const idx_t label : labels) {
     const auto at = static_cast<std::size_t>(label);
     list.push_back({{"label", ScoreName(info, label)}, {"score", scores[at]}});
+    if (HasTwin(info, label)) list.back()["class"] = label;
   }
   return list;
 }
@@ -212,12 +220,14 @@ AnswerTable TableOf(const ClassifyCommand& c, const ModelInfo& info) {
   if (kind != ScoreKind::kValues) table.columns.emplace_back("label");
   const bool single = kind == ScoreKind::kValues && info.labels.size() == 1;
   if (kind == ScoreKind::kClasses || single) table.columns.emplace_back("score");
-  std::vector<std::string> labels;  // as the fields call them
-  for (idx_t k = 0; k < static_cast<idx_t>(info.labels.size()); ++k) {
-    labels.push_back(ScoreName(info, k));
-    if (!single) table.columns.push_back("score " + labels.back());
+  const std::size_t count = info.labels.size();
+  std::map<std::string, std::size_t> places;  // of names, as the fields have them
+  for (std::size_t k = 0; k < count; ++k) {
+    const std::string name = ScoreName(info, static_cast<idx_t>(k));
+    places.emplace(name, k);
+    if (!single) table.columns.push_back("score " + name);
   }
-  table.lines = [&c, kind, single, labels](const nlohmann::ordered_json& fields) {
+  table.lines = [&c, kind, single, count, places](const nlohmann::ordered_json& fields) {
     const nlohmann::ordered_json& given = fields.at("labels");  // the best first
     std::vector<std::string> cells;
     if (kind == ScoreKind::kClasses) cells.push_back(CellOf(given.at(0).at("label")));
@@ -232,11 +242,14 @@ AnswerTable TableOf(const ClassifyCommand& c, const ModelInfo& info) {
       cells.push_back(CellOf(shown));
     }
     if (kind == ScoreKind::kClasses || single) cells.push_back(CellOf(given.at(0).at("score")));
-    std::map<std::string_view, std::string> scores;
+    std::vector<std::string> scores(single ? 0 : count);
     for (const nlohmann::ordered_json& one : given) {
-      scores.emplace(one.at("label").get_ref<const std::string&>(), CellOf(one.at("score")));
+      const std::size_t label = one.contains("class")
+                                    ? one.at("class").get<std::size_t>()
+                                    : places.at(one.at("label").get_ref<const std::string&>());
+      if (label < scores.size()) scores[label] = CellOf(one.at("score"));
     }
-    for (std::size_t k = 0; k < labels.size() && !single; ++k) cells.push_back(scores[labels[k]]);
+    cells.insert(cells.end(), scores.begin(), scores.end());
     return std::vector<std::vector<std::string>>{std::move(cells)};
   };
   return table;

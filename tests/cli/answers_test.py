@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""What decides an answer is heeded or refused: labels, ids, second texts, forms of files.
+
+usage: answers_test.py PROGRAM [unittest options]
+"""
+import csv
+import json
+
+from support import SENTENCES, Case, main
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", ".", "the", "she", "went", "to", "sea", "a", "who"]
+
+
+class Answers(Case):
+    def classifier(self, name="judge", **fields):
+        return self.word_model(name, "ForSequenceClassification", WORDS, **fields)
+
+    def put(self, name, text):
+        (self.dir / name).write_text(text)
+        return self.dir / name
+
+    def rows(self, path):
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.reader(file))
+
+    def test_labels_of_one_name_keep_their_own_scores(self):
+        model = self.classifier(id2label={"0": "x", "1": "x", "2": "y"})
+        (result,) = json.loads(self.ok("classify", "-m", model, "--text", SENTENCES[0], "--json"))["results"]
+        expected = {one.get("class", 2): one["score"] for one in result["labels"]}
+        self.assertEqual(set(expected), {0, 1, 2})
+        self.assertNotEqual(expected[0], expected[1])
+        self.ok("classify", "-m", model, "--text", SENTENCES[0], "-o", self.dir / "a.csv")
+        header, row = self.rows(self.dir / "a.csv")
+        self.assertEqual(header[3:], ["score x", "score x", "score y"])
+        self.assertEqual([float(cell) for cell in row[3:]], [expected[k] for k in range(3)])
+
+
+if __name__ == "__main__":
+    main()
