@@ -348,7 +348,7 @@ TextOf TaskRun::PlainText() const {
   const DataOptions& data = command_.inputs.data;
   return [text = data.text_field, pair = PairFieldOf(data)](const InputText& input) -> TaskText {
     if (!input.has_fields) return {input.text, std::nullopt};
-    return {input.Text(text), pair ? input.OptionalText(pair->name) : std::nullopt};
+    return {input.Text(text), input.PairText(pair)};
   };
 }
 

@@ -113,6 +113,9 @@ struct TextRow {
   std::optional<std::string> OptionalText(const std::string& field) const;
 };
 
+  // The second text of a pair, in `field` (PairFieldOf). A row where it is absent or empty, or for
+  // which no field is to be read, is a single text: nothing. kFormat for what is no text.
+  std::optional<std::string> PairText(const std::optional<WantedField>& field) const;
 // Reads files, folders of them, standard input ("-") and texts that are given as they stand, row
 // by row: memory grows with a row, never with a file. gzip and zstd are unpacked on the way.
 // Move-only.

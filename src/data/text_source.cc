@@ -68,6 +68,12 @@ std::optional<std::string> TextRow::OptionalText(const std::string& field) const
   return RowWith(*this, field).OptionalText(field);
 }
 
+std::optional<std::string> TextRow::PairText(const std::optional<WantedField>& field) const {
+  if (!field) return std::nullopt;
+  std::optional<std::string> second = OptionalText(field->name);
+  return second && second->empty() ? std::nullopt : second;
+}
+
 std::vector<std::string> TextRow::TextList(const std::string& field) const {
   const std::string where = io::EscapeName(name);
   nlohmann::json list = RowWith(*this, field).fields;

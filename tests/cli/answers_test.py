@@ -34,6 +34,18 @@ class Answers(Case):
         self.assertEqual(header[3:], ["score x", "score x", "score y"])
         self.assertEqual([float(cell) for cell in row[3:]], [expected[k] for k in range(3)])
 
+    def test_an_empty_second_text_is_none(self):
+        data = self.put("a.jsonl", "".join(json.dumps({"text": "she went", **more}) + "\n"
+                                           for more in ({}, {"text_pair": ""}, {"text_pair": "to sea"})))
+        for command in ("classify", "embed"):
+            out = self.dir / f"{command}.jsonl"
+            self.ok(command, "-m", self.dir / "judge" if (self.dir / "judge").exists() else self.classifier(), data,
+                    "-o", out)
+            one, empty, pair = (json.loads(line) for line in out.read_text().splitlines())
+            self.assertEqual(one["tokens"], empty["tokens"])
+            self.assertEqual(one.get("labels", one.get("embedding")), empty.get("labels", empty.get("embedding")))
+            self.assertGreater(pair["tokens"], one["tokens"])
+
 
 if __name__ == "__main__":
     main()
