@@ -59,7 +59,9 @@ void CheckUtf8(std::string_view text, std::string_view where);
 struct WantedField {
   std::string name;       // of a column or a field
   bool required = false;  // a table without this column cannot be read at all
-  bool exact = false;     // integers of any length come back digit by digit
+  // Integers of any length come back digit by digit, and an empty field of a table's column is
+  // null, not absent: an id.
+  bool exact = false;
 };
 
 // The field of second texts: the one that `data` names, which is required, else "text_pair", which
@@ -111,11 +113,11 @@ struct TextRow {
   // empty fields of tables and null are nothing.
   std::string Text(const std::string& field) const;
   std::optional<std::string> OptionalText(const std::string& field) const;
-};
-
   // The second text of a pair, in `field` (PairFieldOf). A row where it is absent or empty, or for
   // which no field is to be read, is a single text: nothing. kFormat for what is no text.
   std::optional<std::string> PairText(const std::optional<WantedField>& field) const;
+};
+
 // Reads files, folders of them, standard input ("-") and texts that are given as they stand, row
 // by row: memory grows with a row, never with a file. gzip and zstd are unpacked on the way.
 // Move-only.

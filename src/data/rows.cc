@@ -213,9 +213,15 @@ std::string_view RowReader::Line() {
   for (std::size_t from = 0;;) {
     const std::size_t end = stream_.rest().find('\n', from);
     const std::size_t here = std::min(end, stream_.rest().size());
-    Check(here <= rules_.options.most_line_bytes, ErrorCode::kLimit,
-          "{}:{}: a line of more than {} bytes; --max-line-bytes allows more", source_,
-          stream_.line(), rules_.options.most_line_bytes);
+    if (here > rules_.options.most_line_bytes) {
+      if (row != nullptr) {
+        skip_line_ = go_on_ = true;
+        row->line = line_;
+        SetName(fmt::format(":{}", line_), row);
+      }
+      Fail(ErrorCode::kLimit, "{}:{}: a line of more than {} bytes; --max-line-bytes allows more",
+           source_, line_, rules_.options.most_line_bytes);
+    }
     if (end != std::string_view::npos) {
       const std::string_view line = stream_.rest().substr(0, end);
       stream_.Take(end + 1);
@@ -312,7 +318,11 @@ void RowReader::ReadRecord(Row* row) {
     const std::string& name = rules_.fields[i].name;
     CheckUtf8(value, source_, static_cast<std::size_t>(row->line),
               fmt::format("column \"{}\", ", io::Escape(name)));
-    if (!value.empty()) row->fields[name] = std::move(value);
+    if (!value.empty()) {
+      row->fields[name] = std::move(value);
+    } else if (rules_.fields[i].exact) {
+      row->fields[name] = nullptr;
+    }
   }
 }
 

@@ -179,6 +179,43 @@ TEST(RowsTest, LongLinesAreALimit) {
       Throws([&] { Read("text\n" + line, Format::kCsv, rules); }, ErrorCode::kLimit, "1000"));
 }
 
+TEST(RowsTest, LongRowsAreLeftOutWhereThatIsAllowed) {
+  RowRules rules = Rules();
+  rules.options.most_line_bytes = 1000;
+  rules.options.skip_bad = true;
+  const std::string line(5000, 'x');
+  const auto expect = [&](const std::string& bytes, Format format) {
+    const std::vector<Row> rows = Read(bytes, format, rules);
+    ASSERT_EQ(rows.size(), 3u);
+    EXPECT_FALSE(rows[0].refused.has_value());
+    ASSERT_TRUE(rows[1].refused.has_value());
+    EXPECT_EQ(rows[1].name, "f:3");
+    EXPECT_FALSE(rows[1].ends_file);
+    EXPECT_FALSE(rows[2].refused.has_value());
+    EXPECT_EQ(rows[2].name, "f:4");
+  };
+  expect("text\na\n" + line + "\nb\n", Format::kCsv);
+  expect("text\na\n" + line + "\nb\n", Format::kTsv);
+  expect("\n{\"text\": \"a\"}\n{\"text\": \"" + line + "\"}\n{\"text\": \"b\"}",
+         Format::kJsonLines);
+  rules.lines = true;
+  expect("\na\n" + line + "\nb\n", Format::kText);
+  // Nothing comes behind it, or nobody knows where it ends.
+  rules.lines = false;
+  EXPECT_TRUE(Read("text\na\n\"" + line + "\nb\n", Format::kCsv, rules).back().ends_file);
+  EXPECT_TRUE(Read(line, Format::kText, rules).back().ends_file);
+}
+
+TEST(RowsTest, AnEmptyIdOfAColumnIsNull) {
+  RowRules rules = Rules();
+  rules.fields = {{"text", true}, {"id", false, true}};
+  const std::vector<Row> rows = Read("id,text\n,a\n7,b\n", Format::kCsv, rules);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_TRUE(rows[0].fields.at("id").is_null());
+  EXPECT_EQ(rows[1].fields.at("id"), "7");
+  EXPECT_FALSE(Read("text\na\n", Format::kCsv, rules)[0].fields.contains("id"));
+}
+
 TEST(RowsTest, SquadIsItsQuestions) {
   RowRules rules;
   rules.fields = {{"context", true}, {"question"}, {"id"}};

@@ -70,7 +70,8 @@ void RowDigest::Add(std::string_view part) {
 std::string RowDigest::Fingerprint() const { return fmt::format("{}-{}", read_, checksum_.Hex()); }
 
 std::string IdOf(const data::Row& row) {
-  return row.fields.contains(kIdField) ? io::JsonText(row.fields[kIdField]) : std::string();
+  const auto id = row.fields.find(kIdField);
+  return id == row.fields.end() || id->is_null() ? std::string() : io::JsonText(*id);
 }
 
 void WantId(data::RowRules* rules) {

@@ -46,6 +46,16 @@ class Answers(Case):
             self.assertEqual(one.get("labels", one.get("embedding")), empty.get("labels", empty.get("embedding")))
             self.assertGreater(pair["tokens"], one["tokens"])
 
+    def test_ids_of_a_table_are_kept_if_the_first_is_empty(self):
+        model = self.classifier()
+        data = self.put("a.csv", "id,text\n,she went\n7,to sea\n")
+        for command, name in (("classify", "x.csv"), ("embed", "v.csv")):
+            self.ok(command, "-m", model, data, "-o", self.dir / name)
+            rows = self.rows(self.dir / name)
+            self.assertEqual([row[1] for row in rows], ["id", "", "7"])
+        self.ok("classify", "-m", model, data, "-o", self.dir / "parts.csv", "--resume")
+        self.assertEqual((self.dir / "parts.csv").read_bytes(), (self.dir / "x.csv").read_bytes())
+
 
 if __name__ == "__main__":
     main()
