@@ -9,6 +9,7 @@
 #include "cli/data_options.h"
 #include "cli/trainings.h"
 #include "cli/visual/output.h"
+#include "cli/visual/text.h"
 #include "longspan/files.h"
 
 namespace longspan::cli {
@@ -41,20 +42,11 @@ const std::string kRunNotes =
     "--beta1, --beta2 (AdamW), --beta2-decay, --update-clip (Adafactor), --momentum,\n"
     "--nesterov (SGD). Ctrl-C, SIGTERM and SIGHUP save and leave; SIGUSR1 saves.\n";
 
-// Options of these kinds that a training and `longspan eval` have in common.
+// Options about reading texts that a training and `longspan eval` have in common.
 constexpr const char* kRepeatedOptions[] = {
-    "--text-column", "--text-pair-column", "--label-column", "--token-column", "--tag-column",
-    "--span-field",  "--label-names",      "--tokens",       "--overflow",     "--stride"};
-
-// A word that a shell reads as it is written here.
-std::string ShellWord(const std::string& word) {
-  constexpr std::string_view kPlain =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.,:/@%+=";
-  if (!word.empty() && word.find_first_not_of(kPlain) == word.npos) return word;
-  std::string quoted = "'";
-  for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
-  return quoted + "'";
-}
+    "--format",       "--encoding",     "--skip-bad",   "--text-column", "--text-pair-column",
+    "--label-column", "--token-column", "--tag-column", "--span-field",  "--label-names",
+    "--tokens",       "--overflow",     "--stride",     "--max-answer"};
 
 }  // namespace
 
@@ -63,9 +55,11 @@ std::string RepeatedOptions(const CLI::App& command) {
   for (const char* name : kRepeatedOptions) {
     const CLI::Option* option = command.get_option_no_throw(name);
     if (option == nullptr || option->count() == 0) continue;
+    text += fmt::format(" {}", name);
+    if (option->get_items_expected_max() == 0) continue;  // a flag
     std::string value;
     for (const std::string& part : option->results()) value += (value.empty() ? "" : ",") + part;
-    text += fmt::format(" {} {}", name, ShellWord(value));
+    text += fmt::format(" {}", ShellWord(value));
   }
   return text;
 }

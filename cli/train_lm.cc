@@ -59,7 +59,7 @@ void AddTrainLm(CLI::App* command, const Globals& globals, Action& action) {
           [&](const TrainHooks& hooks) {
             return TrainLanguageModel(context, options, c->task, hooks);
           },
-          fmt::format("longspan generate -m {} -p 'It was'", c->output));
+          fmt::format("longspan generate -m {} -p 'It was'", ShellWord(c->output)));
     };
   });
 }

@@ -50,7 +50,8 @@ void AddTrainMlm(CLI::App* command, const Globals& globals, Action& action) {
       return RunTrainCommand(
           *c,
           [&](const TrainHooks& hooks) { return TrainMaskedLm(context, options, c->task, hooks); },
-          fmt::format("longspan eval -m {} TEXT{}", c->output, RepeatedOptions(*c->command)));
+          fmt::format("longspan eval -m {} TEXT{}", ShellWord(c->output),
+                      RepeatedOptions(*c->command)));
     };
   });
 }

@@ -15,6 +15,7 @@
 #include "cli/training.h"
 #include "cli/visual/command.h"
 #include "cli/visual/json_text.h"
+#include "cli/visual/text.h"
 #include "longspan/counted.h"
 #include "longspan/evaluate.h"
 #include "longspan/files.h"
@@ -427,7 +428,7 @@ std::string TrainSummary(const TrainCommand& c, const TrainResult& result,
       "next: longspan plot {}   {}\n",
       skipped, result.out_of_time ? "the time of --max-time is over\n" : "",
       HeldOutText(result, interval), StepsText(c, result), TimeOf(result), few,
-      TimesText(result.times), c.output, c.output, next);
+      TimesText(result.times), c.output, ShellWord(c.output), next);
 }
 
 }  // namespace longspan::cli

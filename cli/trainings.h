@@ -12,6 +12,7 @@
 #include "cli/train_options.h"
 #include "cli/training.h"
 #include "cli/visual/command.h"
+#include "cli/visual/text.h"
 
 namespace longspan::cli {
 
@@ -34,9 +35,9 @@ int RunTrainCommand(const TrainCommand& c, const TrainRun& run, const std::strin
 const CLI::Option* AddRowTraining(CLI::App* command, CLI::Option* epochs, const std::string& global,
                                   TrainCommand* c);
 
-// The options of columns, fields and long texts that were given, as a shell reads them, each after
-// a blank: what an evaluation of the trained model needs to read a file of the same kind as its
-// held-out texts were read. Empty: none was.
+// The options of files, columns, fields and long texts that were given, as a shell reads them, each
+// after a blank: what an evaluation of the trained model needs to read a file of the same kind as
+// its held-out texts were read. Empty: none was.
 std::string RepeatedOptions(const CLI::App& command);
 
 // Lets `command` run `train` of the library. `c` has the command line and c->task, the options of
@@ -61,8 +62,9 @@ void TrainOnRows(CLI::App* command, const std::shared_ptr<Command>& c, const CLI
       const TrainRun run = [&](const TrainHooks& hooks) {
         return train(context, options, c->task, hooks);
       };
-      return RunTrainCommand(*c, run,
-                             fmt::format(fmt::runtime(next), c->output, RepeatedOptions(*command)));
+      return RunTrainCommand(
+          *c, run,
+          fmt::format(fmt::runtime(next), ShellWord(c->output), RepeatedOptions(*command)));
     };
   });
 }

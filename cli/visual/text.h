@@ -18,6 +18,9 @@ std::string EscapeXml(std::string_view text);
 // Capital letters of ASCII as small ones, whatever the locale; other bytes stay.
 std::string LowerAscii(std::string_view text);
 
+// A word that a shell reads as it is written here: in quotation marks where it needs them.
+std::string ShellWord(const std::string& word);
+
 // Columns that valid UTF-8 takes on a terminal, at one column a code point; escape sequences
 // ("\x1b[...m") take none.
 idx_t Columns(std::string_view text);

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 
+import support
 from support import ROOT, Case, main
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "anne", "went", "to", "bath", ".", "who", "where", "?",
@@ -78,6 +79,16 @@ class Heads(Case):
             self.assertEqual(measured, asked["windows"], stride)
             windows[str(stride)] = measured
         self.assertGreater(windows["[]"], windows["['--stride', 0]"])
+
+    def test_the_next_command_can_be_typed(self):
+        row = {"question": "who ?", "context": CONTEXT, "answers": [{"text": "Anne", "answer_start": 0}]}
+        data, out = self.put("a.json", lines(row)), self.dir / "my run"
+        said = self.ok("train", "qa", "-m", self.model, "--train", data, "--eval", data, "-o", out, "--format", "jsonl",
+                       "--encoding", "latin-1", "--skip-bad", "--max-answer", 7, *RUN)
+        self.assertIn(f"next: longspan plot '{out}'   longspan eval -m '{out}' TEST.json --format jsonl --encoding "
+                      "latin-1 --skip-bad --max-answer 7\n", said)
+        shown = said.split("   longspan eval ")[1].strip().replace("TEST.json", str(data))
+        subprocess.run(f"'{support.PROGRAM}' eval {shown}", shell=True, check=True, capture_output=True)
 
     def test_options_without_effect_are_refused(self):
         masked = self.word_model("masked", "ForMaskedLM", WORDS)
