@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/failure.h"
 #include "cli/memory_size.h"
 #include "cli/visual/command.h"
 #include "cli/visual/stderr_lines.h"
@@ -75,7 +76,11 @@ int Refusals::Finish() const {
     tell_(fmt::format("{} cannot be used{}", Counted(count_, "text"),
                       allowed_ ? (count_ == 1 ? " and is left out" : " and are left out") : ""));
   }
-  return count_ == 0 || allowed_ ? 0 : static_cast<int>(ErrorCode::kFormat);
+  if (count_ == 0 || allowed_) return 0;
+  TellErrorObject(ErrorCode::kFormat,
+                  fmt::format("{} cannot be used; --skip-bad leaves such texts out and ends with 0",
+                              Counted(count_, "text")));
+  return static_cast<int>(ErrorCode::kFormat);
 }
 
 void ForEachRow(TextSource texts, const std::function<void(TextRow& row)>& use,

@@ -155,6 +155,10 @@ int TellFailure() noexcept {
   }
 }
 
+void TellErrorObject(ErrorCode code, const std::string& message) {
+  if (LinesAreJson()) TellFailureLine(code, message.c_str());
+}
+
 void PrepareForFailure() {
   std::set_terminate(EndAtOnce);
   std::atexit(AtExit);

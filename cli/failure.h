@@ -3,6 +3,9 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
+
+#include "longspan/error.h"
 
 namespace longspan::cli {
 
@@ -19,6 +22,10 @@ void PrepareForFailure();
 // {"error": {"code": 3, "kind": "bad_data", "message": "..."}}. kinds: usage, bad_data, io, limit,
 // numeric, locked, peer.
 int TellFailure() noexcept;
+
+// With --json: the object of TellFailure for a command that ends with this status although it has
+// printed its results. Without: nothing, because lines have told why.
+void TellErrorObject(ErrorCode code, const std::string& message);
 
 // main is about to return this status: exit() is nobody else's from here. Where several ranks train
 // and one has failed, the process ends here.

@@ -226,6 +226,10 @@ class Tasks(Case):
             self.assertEqual(result.returncode, 3, result.stderr)
             self.assertEqual(len(json.loads(result.stdout)["results"]), len(SENTENCES) + 1)
             lines = [json.loads(line) for line in result.stderr.splitlines()]
+            # Where the status is not 0 the last one says so.
+            error = lines.pop()["error"]
+            self.assertEqual((error["code"], error["kind"]), (3, "bad_data"))
+            self.assertIn("1 text cannot be used", error["message"])
             self.assertEqual({key for line in lines for key in line}, {"note"})
             notes = "\n".join(line["note"] for line in lines)
             self.assertNotIn("longspan: ", notes)
