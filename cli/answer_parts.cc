@@ -126,7 +126,25 @@ std::optional<std::size_t> PartNumber(const fs::path& file) {
   return number;
 }
 
+fs::path PartsFolderOf(const fs::path& output) {
+  return fs::path(output).replace_filename("." + output.filename().string() + ".longspan-parts");
+}
+
+void CheckNoPartsIn(const fs::path& folder) {
+  std::error_code error;
+  idx_t parts = 0;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (PartNumber(at->path())) ++parts;
+  }
+  Check(parts == 0, ErrorCode::kUsage,
+        "{}: it has {} finished parts of an earlier run; go on from them with --resume, or remove "
+        "that folder to start again",
+        io::EscapeName(folder.string()), parts);
+}
+
 }  // namespace
+
+void CheckNoParts(const fs::path& output) { CheckNoPartsIn(PartsFolderOf(output)); }
 
 void PartCounts::Add(const PartCounts& other) {
   texts += other.texts;
@@ -152,10 +170,7 @@ std::vector<int> DealParts(std::span<const std::uint64_t> bytes, int ranks) {
 }
 
 AnswerParts::AnswerParts(World& world, const fs::path& output, bool resume)
-    : world_(world),
-      folder_(
-          fs::path(output).replace_filename("." + output.filename().string() + ".longspan-parts")),
-      resume_(resume) {}
+    : world_(world), folder_(PartsFolderOf(output)), resume_(resume) {}
 
 AnswerParts::~AnswerParts() {
   if (lock_ >= 0) close(lock_);
@@ -175,19 +190,6 @@ void AnswerParts::Scan(TextInputs& texts, const std::function<void(const std::st
   }
 }
 
-// Hours of work are not thrown away because a word is missing.
-void AnswerParts::CheckNoParts(const std::string& name) const {
-  std::error_code error;
-  idx_t parts = 0;
-  for (fs::directory_iterator at(folder_, error), end; !error && at != end; at.increment(error)) {
-    if (PartNumber(at->path())) ++parts;
-  }
-  Check(parts == 0, ErrorCode::kUsage,
-        "{}: it has {} finished parts of an earlier run; go on from them with --resume, or remove "
-        "that folder to start again",
-        name, parts);
-}
-
 void AnswerParts::FindDone() {
   std::error_code error;
   fs::create_directory(folder_, error);
@@ -200,7 +202,7 @@ void AnswerParts::FindDone() {
   Check(flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK, ErrorCode::kLocked,
         "{}: in use by another process, which writes the same output", name);
   before_.assign(bytes_.size(), 0);
-  if (!resume_) CheckNoParts(name);
+  if (!resume_) CheckNoPartsIn(folder_);
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_, error)) {
     const auto part = PartNumber(entry.path());
     if (!part) continue;

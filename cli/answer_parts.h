@@ -43,6 +43,10 @@ struct PartsState {
   std::uint64_t done_bytes = 0, all_bytes = 0;  // of their texts; without those done before
 };
 
+// kUsage where finished parts of an earlier run lie beside `output`: hours of work are not thrown
+// away because --resume is missing.
+void CheckNoParts(const std::filesystem::path& output);
+
 // The parts of one output. All ranks call Begin, Next, Write and Meet; all that fails is kIo, and
 // kPeer when another rank fails.
 class AnswerParts {
@@ -80,7 +84,6 @@ class AnswerParts {
  private:
   std::filesystem::path FileOf(std::size_t part) const;
   void Scan(TextInputs& texts, const std::function<void(const std::string&)>& note);
-  void CheckNoParts(const std::string& name) const;
   void FindDone();
   void Share();
 

@@ -59,7 +59,10 @@ constexpr OutputForm kAnswerForms[] = {OutputForm::kText, OutputForm::kJson, Out
 
 // Where the answers wait until all are there; null: nowhere. Starts the ranks.
 std::unique_ptr<AnswerParts> PartsOf(const TaskCommand& c) {
-  if (!IsInParts(c.output, c.inputs.paths)) return nullptr;
+  if (!IsInParts(c.output, c.inputs.paths)) {
+    if (c.output.file) CheckNoParts(*c.output.file);
+    return nullptr;
+  }
   return std::make_unique<AnswerParts>(StartRanks(), *c.output.file, c.output.resume);
 }
 

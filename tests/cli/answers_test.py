@@ -6,7 +6,7 @@ usage: answers_test.py PROGRAM [unittest options]
 import csv
 import json
 
-from support import SENTENCES, Case, main
+from support import SENTENCES, Case, main, run
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", ".", "the", "she", "went", "to", "sea", "a", "who"]
 
@@ -55,6 +55,16 @@ class Answers(Case):
             self.assertEqual([row[1] for row in rows], ["id", "", "7"])
         self.ok("classify", "-m", model, data, "-o", self.dir / "parts.csv", "--resume")
         self.assertEqual((self.dir / "parts.csv").read_bytes(), (self.dir / "x.csv").read_bytes())
+
+    def test_where_answers_may_be_written(self):
+        model, data = self.classifier(), self.put("a.csv", "text,label\nshe went,LABEL_0\n")
+        # Finished parts of an earlier run are not left behind.
+        parts = self.dir / ".y.csv.longspan-parts"
+        parts.mkdir()
+        (parts / "part-000000000").write_bytes(b"x")
+        for command in ("classify", "embed"):
+            self.fails(2, command, "-m", model, data, "-o", self.dir / "y.csv", says=["1 finished parts", "--resume"])
+        self.assertFalse((self.dir / "y.csv").exists())
 
 
 if __name__ == "__main__":
