@@ -123,11 +123,53 @@ std::size_t CsvReader::ParseTabs(std::vector<std::string>* fields) {
   return end;
 }
 
+// A line of white space alone is no record. A separator is none: a line of tabs is a record.
+bool CsvReader::SkipBlankLine() {
+  constexpr std::string_view kBlanks = " \t\v\f";
+  for (std::size_t at = 0; at <= most_bytes_; ++at) {
+    const bool more = Has(at);
+    const char c = more ? stream_.rest()[at] : '\n';
+    if (c == '\n') {
+      stream_.Take(at + 1);
+      return more;
+    }
+    if (c == separator_ || kBlanks.find(c) == kBlanks.npos) return false;
+  }
+  return false;
+}
+
+// Takes the rest of a record that is too long, a piece at a time, so that no memory holds it. In
+// quotes a line break ends nothing; a quote opens where a field begins, and again where one was
+// closed just before.
+void CsvReader::SkipRecord() {
+  const bool quotes = separator_ != '\t';
+  bool quoted = false, may_open = quotes;
+  for (;;) {
+    const std::string_view piece = stream_.rest();
+    for (std::size_t i = 0; i < piece.size(); ++i) {
+      const char c = piece[i];
+      if (c == '\n' && !quoted) return stream_.Take(i + 1);
+      const bool turns = c == '"' && (quoted || may_open);
+      may_open = quotes && (c == separator_ || (turns && quoted));
+      if (turns) quoted = !quoted;
+    }
+    stream_.Take(piece.size());
+    if (!stream_.More()) break;
+  }
+  Check(!quoted, ErrorCode::kFormat,
+        "{}:{}: a quote in this record of more than {} bytes is never closed", stream_.source(),
+        line_, most_bytes_);
+}
+
 bool CsvReader::Next(std::vector<std::string>* fields) {
-  while (Has(0) && stream_.rest().front() == '\n') stream_.Take(1);
+  can_go_on_ = false;
+  if (std::exchange(too_long_, false)) SkipRecord();
+  while (SkipBlankLine()) {
+  }
   if (!Has(0)) return false;
   line_ = static_cast<idx_t>(stream_.line());
   const std::size_t end = separator_ == '\t' ? ParseTabs(fields) : Parse(true, fields);
+  can_go_on_ = too_long_;
   Check(
       !too_long_, ErrorCode::kLimit,
       "{}:{}: a record has more than {} bytes; is a quote left open? --max-line-bytes allows more",

@@ -11,7 +11,7 @@
 
 namespace longspan::data {
 
-// Walks over the records of a stream. Empty lines are skipped.
+// Walks over the records of a stream. Lines of white space alone are skipped.
 //
 // Commas (RFC 4180): a field in double quotes may hold commas, line breaks and doubled quotes; a
 // quote inside of another field is a character as any.
@@ -28,18 +28,21 @@ class CsvReader {
 
   // The next record; false at the end. kFormat with the line: a quote that is never closed, bytes
   // behind a closing quote, a lone CR, too many fields; the reader then stands behind the line and
-  // can go on. kLimit for a record that is too long.
+  // can go on. kLimit for a record that is too long; the next call passes over it, and throws
+  // kFormat where a quote in it is never closed.
   bool Next(std::vector<std::string>* fields);
 
   // Where the record read last begins, from 1.
   idx_t line() const { return line_; }
-  // Whether the reader stands behind the line that Next refused.
+  // Whether Next can go on behind what it refused.
   bool can_go_on() const { return can_go_on_; }
 
  private:
   bool Has(std::size_t at);
   std::size_t Find(std::string_view marks, std::size_t from);
   void SkipLine();
+  bool SkipBlankLine();
+  void SkipRecord();
   // These follow a record from the front of the rest without taking it, and leave in why_ what is
   // wrong with it. They return the place behind what they read.
   std::size_t Parse(bool quotes, std::vector<std::string>* fields);

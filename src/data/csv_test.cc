@@ -92,5 +92,39 @@ TEST(CsvTest, GoesOnBehindALineThatItRefuses) {
   EXPECT_EQ(reader.line(), 3);
 }
 
+TEST(CsvTest, LinesOfBlanksAreNoRecords) {
+  EXPECT_EQ(ReadRecords(" \na,b\n   \n \t\nc,d\n  "),
+            (std::vector<Record>{{"a", "b"}, {"c", "d"}}));
+  EXPECT_EQ(ReadRecords("a\n\" \"\n x\n"), (std::vector<Record>{{"a"}, {" "}, {" x"}}));
+  // Tabs and commas separate fields: such a line is a record of empty ones.
+  EXPECT_EQ(ReadRecords("a\tb\n \n\t\n", '\t'), (std::vector<Record>{{"a", "b"}, {"", ""}}));
+  EXPECT_EQ(ReadRecords("a,b\n,\n"), (std::vector<Record>{{"a", "b"}, {"", ""}}));
+}
+
+TEST(CsvTest, GoesOnBehindARecordThatIsTooLong) {
+  const std::string many(2000, 'x');
+  // Line breaks, separators and doubled quotes within quotes belong to it.
+  for (const std::string& record :
+       {many, "b,\"" + many + "\"\"\n,\"\"\"", "\"\"," + many + "\"", "\"\"\"\n\"," + many}) {
+    data::TextStream stream = Stream("a\n" + record + "\nd\n");
+    data::CsvReader reader(stream, ',', 1000);
+    Record fields;
+    EXPECT_TRUE(reader.Next(&fields));
+    EXPECT_TRUE(Throws([&] { reader.Next(&fields); }, ErrorCode::kLimit, "t.csv:2"));
+    EXPECT_TRUE(reader.can_go_on());
+    EXPECT_TRUE(reader.Next(&fields)) << record.size();
+    EXPECT_EQ(fields, Record{"d"});
+    EXPECT_FALSE(reader.Next(&fields));
+  }
+  data::TextStream stream = Stream("a\n\"" + many + "\nd\n");
+  data::CsvReader reader(stream, ',', 1000);
+  Record fields;
+  EXPECT_TRUE(reader.Next(&fields));
+  EXPECT_TRUE(Throws([&] { reader.Next(&fields); }, ErrorCode::kLimit, "t.csv:2"));
+  EXPECT_TRUE(
+      Throws([&] { reader.Next(&fields); }, ErrorCode::kFormat, "t.csv:2: a quote in this"));
+  EXPECT_FALSE(reader.can_go_on());
+}
+
 }  // namespace
 }  // namespace longspan

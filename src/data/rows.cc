@@ -124,7 +124,9 @@ std::optional<Row> RowReader::Next() {
   try {
     Read(&row);
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::kFormat) throw;
+    // What is too long is left out where that is allowed, and an error of the whole run else.
+    const bool too_long = error.code() == ErrorCode::kLimit && rules_.options.skip_bad;
+    if (error.code() != ErrorCode::kFormat && !too_long) throw;
     row.fields = nullptr;
     row.text.clear();
     row.refused = error;
@@ -208,8 +210,21 @@ void RowReader::ReadText(Row* row) {
   row->text = text;
 }
 
-// The next line, without its end; what rest() has behind it stays. Without a line: ended_.
-std::string_view RowReader::Line() {
+// Takes the rest of a line that was too long, a piece at a time, so that no memory holds it.
+void RowReader::SkipLine() {
+  for (;;) {
+    const std::size_t end = stream_.rest().find('\n');
+    const bool found = end != std::string_view::npos;
+    stream_.Take(found ? end + 1 : stream_.rest().size());
+    if (found || !stream_.More()) return;
+  }
+}
+
+// The next line, without its end; what rest() has behind it stays. Without a line: ended_. Where
+// lines are rows, the next call passes over one that was too long, and `row` gets its name.
+std::string_view RowReader::Line(Row* row) {
+  if (std::exchange(skip_line_, false)) SkipLine();
+  line_ = static_cast<idx_t>(stream_.line());
   for (std::size_t from = 0;;) {
     const std::size_t end = stream_.rest().find('\n', from);
     const std::size_t here = std::min(end, stream_.rest().size());
@@ -239,8 +254,8 @@ std::string_view RowReader::Line() {
 void RowReader::ReadLine(Row* row) {
   begun_ = true;
   while (!ended_) {
-    const auto number = static_cast<idx_t>(stream_.line());
-    const std::string_view line = Line();
+    const std::string_view line = Line(row);
+    const auto number = line_;
     if (io::IsBlank(line)) continue;
     SetName(fmt::format(":{}", number), row);
     row->line = number;
@@ -349,8 +364,8 @@ void RowReader::SetFields(std::string_view object, Row* row) const {
 void RowReader::ReadJsonLine(Row* row) {
   begun_ = true;
   while (!ended_) {
-    row->line = static_cast<idx_t>(stream_.line());
-    const std::string_view line = Line();
+    const std::string_view line = Line(row);
+    row->line = line_;
     if (io::IsBlank(line)) continue;
     SetName(fmt::format(":{}", row->line), row);
     go_on_ = true;

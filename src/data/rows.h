@@ -78,7 +78,8 @@ class RowReader {
   bool ReadSquad(std::string_view document);
   void BeginJson();
   std::string_view JsonValue();
-  std::string_view Line();
+  void SkipLine();
+  std::string_view Line(Row* row = nullptr);
   bool SkipJsonSpace();
   void SetFields(std::string_view object, Row* row) const;
   void SetName(const std::string& place, Row* row) const;
@@ -93,7 +94,8 @@ class RowReader {
   std::vector<std::optional<std::size_t>> columns_;  // of each wanted field
   std::size_t width_ = 0, item_ = 0;
   bool begun_ = false, ended_ = false, in_list_ = false, go_on_ = false, any_ = false;
-  bool labelled_lines_ = false;
+  bool labelled_lines_ = false, skip_line_ = false;
+  idx_t line_ = 0;  // of the line read last, from 1
 
   struct Question {  // of SQuAD's document_: text of JSON; without fields: none where some must be
     std::string_view context, fields;

@@ -56,8 +56,8 @@ void RowReader::ReadSentence(Row* row) {
   std::vector<WordLine> lines;
   std::size_t bytes = 0;
   while (!ended_) {
-    const auto number = static_cast<idx_t>(stream_.line());
     const std::string_view line = Line();
+    const idx_t number = line_;
     if (io::IsBlank(line)) {
       DropRemarks(width_, &lines);
       if (!lines.empty()) break;

@@ -66,6 +66,20 @@ class Answers(Case):
             self.fails(2, command, "-m", model, data, "-o", self.dir / "y.csv", says=["1 finished parts", "--resume"])
         self.assertFalse((self.dir / "y.csv").exists())
 
+    def test_rows_that_are_too_long_may_be_left_out(self):
+        model, out = self.classifier(), self.dir / "x.csv"
+        data = self.put("a.csv", f"text\nshe went\n{'a ' * 600}\nto sea\n")
+        words = ["classify", "-m", model, data, "--max-line-bytes", 1000]
+        self.fails(5, *words, "-o", out, says=["a.csv:3", "1000 bytes"])
+        result = run(*words, "-o", out, "--skip-bad")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("1 text cannot be used and is left out", result.stderr)
+        self.assertEqual([row[0][-2:] for row in self.rows(out)[1:]], [":2", ":4"])
+        labelled = self.put("b.csv", f"text,label\nshe went,LABEL_0\n{'a ' * 600},LABEL_1\n   \nto sea,LABEL_1\n")
+        words = ["eval", "-m", model, labelled, "--max-line-bytes", 1000]
+        self.fails(5, *words, says=["b.csv:3"])
+        self.assertEqual(json.loads(self.ok(*words, "--skip-bad", "--json"))["rows"], 2)
+
 
 if __name__ == "__main__":
     main()
