@@ -74,7 +74,17 @@ int RunQa(const QaCommand& c, int threads) {
   TextInputs inputs = QuestionInputs(c);
   TaskRun run(c.task, "qa", HeadKind::kQuestion, threads);
   run.table = TableOfAnswers();
-  const auto pair_of = [&](const InputText& input) { return PairOf(c, input); };
+  bool told = c.question.empty();
+  const auto pair_of = [&](const InputText& input) {
+    TaskText pair = PairOf(c, input);
+    if (!told && pair.text != c.question) {
+      told = true;
+      run.Note(
+          fmt::format("{}: has a question of its own; --question is asked of texts without one",
+                      ShownName(input.name)));
+    }
+    return pair;
+  };
   return AnswerTexts(
       run, inputs, pair_of,
       [&](const TaskChunk& chunk, const AddAnswer& add) {
@@ -97,7 +107,8 @@ void RegisterQa(CLI::App* command, const Globals& globals, Action& action) {
   AddTaskOptions(*command, c->task);
   AddAnswerOutput(*command, c->task);
   BeginGroup(command, "Question");
-  command->add_option("--question", c->question, "Question that is asked of every text");
+  command->add_option("--question", c->question,
+                      "Question that is asked of every text without one of its own");
   command->add_option("--top", c->answers.most, "Number of answers to each question")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

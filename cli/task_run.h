@@ -83,6 +83,8 @@ class TaskRun {
 
   Context& context() { return context_; }
   const TaskModel& model() const { return model_; }
+  // Tells a note on stderr, unless the run is quiet.
+  void Note(const std::string& note) { Tell(note, LineKind::kNote); }
   // Whether nothing but errors is told on stderr.
   bool quiet() const { return quiet_; }
   // From now on rows are those of another model, or of the same with other options.

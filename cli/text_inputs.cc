@@ -1,11 +1,14 @@
 #include "cli/text_inputs.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 #include <utility>
 
 #include "cli/check.h"
 #include "cli/data_options.h"
+#include "cli/output_form.h"
 #include "cli/visual/command.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
@@ -13,7 +16,33 @@
 namespace longspan::cli {
 namespace {
 
+// Whether every file is a table or JSON by its name.
+bool AllHaveRows(const std::vector<std::string>& paths) {
+  return !paths.empty() && std::all_of(paths.begin(), paths.end(), [](const std::string& path) {
+    const std::optional<OutputForm> form = OutputFormOfEnding(path);
+    return form && *form != OutputForm::kText && *form != OutputForm::kNpy;
+  });
+}
+
+// kUsage for options about the form of the texts that do not go together.
+void CheckForms(const InputOptions& options) {
+  const DataFormat format = options.data.format;
+  Check(!options.json_lines || format == DataFormat::kAuto || format == DataFormat::kJsonLines,
+        ErrorCode::kUsage,
+        "json-lines: it is --format jsonl, and --format names another one; leave one of them out");
+  const bool rows =
+      options.json_lines || (format != DataFormat::kAuto && format != DataFormat::kText);
+  Check(!options.lines || !rows, ErrorCode::kUsage,
+        "lines: it is for prose, and tables and JSON have rows of their own; leave it or {} out",
+        options.json_lines ? "--json-lines" : "--format");
+  Check(!options.lines || format != DataFormat::kAuto || !AllHaveRows(options.paths),
+        ErrorCode::kUsage,
+        "lines: it is for prose, and {} has rows of its own; leave it out, or say --format text",
+        options.paths.empty() ? "" : Printable(options.paths.front()));
+}
+
 TextRules RulesOf(const InputOptions& options, std::vector<WantedField> fields, bool squad) {
+  CheckForms(options);
   TextRules rules;
   rules.options = options.data;
   if (options.json_lines && rules.options.format == DataFormat::kAuto) {

@@ -66,6 +66,22 @@ class Answers(Case):
             self.fails(2, command, "-m", model, data, "-o", self.dir / "y.csv", says=["1 finished parts", "--resume"])
         self.assertFalse((self.dir / "y.csv").exists())
 
+    def test_options_about_texts_that_do_nothing_are_refused(self):
+        model, data = self.classifier(), self.put("a.csv", "text\nshe went\n")
+        for words, says in ((["--json-lines", "--format", "csv"], "json-lines: it is --format jsonl"),
+                            (["--lines", "--format", "csv"], "lines: it is for prose"),
+                            (["--lines", "--json-lines"], "--json-lines"), (["--lines"], "a.csv has rows of its own")):
+            self.fails(2, "classify", "-m", model, data, *words, says=[says])
+        for command in ("qa", "multiple-choice", "rerank"):
+            query = ["who"] if command == "rerank" else []
+            self.fails(2, command, *query, "-m", model, data, "--text-pair-column", "b", says=["--text-pair-column"])
+        asked = self.word_model("answer", "ForQuestionAnswering", WORDS)
+        both = self.put("q.jsonl", '{"context": "she went"}\n{"context": "to sea", "question": "who went"}\n')
+        result = run("qa", "-m", asked, both, "--question", "who")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stderr.count("has a question of its own"), 1, result.stderr)
+        self.assertIn("q.jsonl:2", result.stderr)
+
     def test_rows_that_are_too_long_may_be_left_out(self):
         model, out = self.classifier(), self.dir / "x.csv"
         data = self.put("a.csv", f"text\nshe went\n{'a ' * 600}\nto sea\n")
