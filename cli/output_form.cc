@@ -67,7 +67,9 @@ OutputForm ChooseOutputForm(const OutputForms& forms, const OutputRequest& reque
   if (!request.file) return forms.on_stdout;
   const std::optional<OutputForm> form = OutputFormOfEnding(*request.file);
   if (form && Can(forms, *form)) return *form;
-  Check(!form && forms.otherwise.has_value(), ErrorCode::kUsage,
+  const std::string ending = LowerAscii(std::filesystem::path(*request.file).extension().string());
+  const bool plain = ending.empty() || ending == ".log";
+  Check(plain && forms.otherwise.has_value(), ErrorCode::kUsage,
         "output: '{}': its ending says no form that {} writes ({}); use one of them or add "
         "--output-format",
         io::Escape(*request.file), forms.command, Listed(forms.can, &FormName::ending));

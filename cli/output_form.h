@@ -24,7 +24,7 @@ struct OutputForms {
   std::string_view command;             // for messages
   std::span<const OutputForm> can;      // in the order in which messages list them
   OutputForm on_stdout;                 // without a file
-  std::optional<OutputForm> otherwise;  // of an ending that says nothing; absent: kUsage
+  std::optional<OutputForm> otherwise;  // of .log and of no ending; absent: kUsage
 };
 // What was asked for.
 struct OutputRequest {

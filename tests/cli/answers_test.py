@@ -58,6 +58,12 @@ class Answers(Case):
 
     def test_where_answers_may_be_written(self):
         model, data = self.classifier(), self.put("a.csv", "text,label\nshe went,LABEL_0\n")
+        for name in ("x.xlsx", "x.parquet"):
+            self.fails(2, "classify", "-m", model, data, "-o", self.dir / name,
+                       says=[name, ".txt, .json, .jsonl, .csv, .tsv", "--output-format"])
+        for name in ("x.log", "x", "x.txt"):
+            self.ok("classify", "-m", model, data, "-o", self.dir / name)
+        self.ok("classify", "-m", model, data, "-o", self.dir / "x.xlsx", "--output-format", "csv")
         # Finished parts of an earlier run are not left behind.
         parts = self.dir / ".y.csv.longspan-parts"
         parts.mkdir()
