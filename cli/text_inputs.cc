@@ -83,12 +83,12 @@ void CheckIsNoInputOf(const std::vector<std::string>& paths, const std::filesyst
   const std::vector<std::string> files = ListTextFiles(paths);
   CheckIsNoInput(output, files);
   std::error_code none;
-  if (!std::filesystem::exists(output, none)) return;
   const auto folder = std::filesystem::weakly_canonical(output, none).parent_path();
   for (std::filesystem::path above = folder; !above.empty(); above = above.parent_path()) {
-    Check(!std::filesystem::equivalent(above, model, none), ErrorCode::kUsage,
-          "output: {} is a file of the model's folder; write to another place",
-          Printable(output.string()));
+    Check(
+        !std::filesystem::equivalent(above, model, none), ErrorCode::kUsage,
+        "output: {} is in the model's folder, which holds the model alone; write to another place",
+        Printable(output.string()));
     if (above == above.root_path()) break;
   }
 }

@@ -42,8 +42,8 @@ class TextInputs : public TextSource {
   bool squad_;
 };
 
-// kUsage when `output` is one of the files that these paths, folders among them, mean, or a file
-// that is there already in the folder of the model that reads them, or below it.
+// kUsage when `output` is one of the files that these paths, folders among them, mean, or lies in
+// the folder of the model that reads them, or below it, whether it is there already or not.
 void CheckIsNoInputOf(const std::vector<std::string>& paths, const std::filesystem::path& model,
                       const std::filesystem::path& output);
 

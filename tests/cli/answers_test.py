@@ -64,6 +64,11 @@ class Answers(Case):
         for name in ("x.log", "x", "x.txt"):
             self.ok("classify", "-m", model, data, "-o", self.dir / name)
         self.ok("classify", "-m", model, data, "-o", self.dir / "x.xlsx", "--output-format", "csv")
+        # The model's folder is the model's alone, whether the file is there already or not.
+        for words in (["eval", "--predictions", model / "p.csv"], ["classify", "-o", model / "p.csv"],
+                      ["classify", "--html", model / "p.html"]):
+            self.fails(2, *words, "-m", model, data, says=["is in the model's folder"])
+            self.assertFalse((model / words[-1]).exists())
         # Finished parts of an earlier run are not left behind.
         parts = self.dir / ".y.csv.longspan-parts"
         parts.mkdir()

@@ -250,7 +250,7 @@ class Embed(Case):
         config = (model / "config.json").read_bytes()
         for command in ("embed", "classify", "fill-mask"):
             self.fails(2, command, "-m", model, rows, "-o", model / "config.json", "--output-format", "jsonl",
-                       says=["a file of the model's folder"])
+                       says=["is in the model's folder"])
         self.assertEqual((model / "config.json").read_bytes(), config)
         self.fails(2, "embed", "-m", model, texts, "-o", texts / "1.txt", says=["1.txt"])
         ids = self.dir / "v.ids.jsonl"
