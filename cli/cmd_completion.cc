@@ -27,10 +27,11 @@ constexpr const char* kBashScript = R"(_longspan() {{
     command="${{command:+$command }}$word"
   done
   if [[ $current == -* ]]; then
-    COMPREPLY=($(compgen -W "${{options[${{command:-/}}]}}" -- "$current"))
+    mapfile -t COMPREPLY < <(compgen -W "${{options[${{command:-/}}]}}" -- "$current")
   else
-    COMPREPLY=($(compgen -W "${{commands[${{command:-/}}]}}" -- "$current"))
-    [[ -n $command ]] && COMPREPLY+=($(compgen -f -- "$current"))
+    mapfile -t COMPREPLY < <(compgen -W "${{commands[${{command:-/}}]}}" -- "$current")
+    [[ -n $command && $command != help* ]] &&
+      mapfile -t -O "${{#COMPREPLY[@]}}" COMPREPLY < <(compgen -f -- "$current")
   fi
 }}
 complete -o filenames -F _longspan longspan
@@ -40,11 +41,18 @@ struct CompletionLists {
   std::string commands, options;  // entries of the script's arrays
 };
 
+constexpr const char* kHelp = "help";  // the command that names of commands follow
+
 // The root stands as "/", because bash has no empty keys.
 void CollectWords(const CLI::App* app, std::vector<std::string> inherited, CompletionLists* lists) {
   const std::string path = CommandPath(app);
   std::vector<std::string> names;
   for (const CLI::App* command : app->get_subcommands({})) names.push_back(command->get_name());
+  // help asks about the root's commands and about theirs.
+  if (!names.empty()) {
+    lists->commands += fmt::format("\n    [\"{}{}{}\"]=\"{}\"", kHelp, path.empty() ? "" : " ",
+                                   path, fmt::join(names, " "));
+  }
   for (const CLI::Option* option : app->get_options([](const CLI::Option*) { return true; })) {
     for (const std::string& name : option->get_lnames()) {
       if (name != "help" && name != "version") inherited.push_back("--" + name);
@@ -54,7 +62,9 @@ void CollectWords(const CLI::App* app, std::vector<std::string> inherited, Compl
   options.emplace_back("--help");
   if (path.empty()) options.emplace_back("--version");
   const std::string key = path.empty() ? "/" : path;
-  lists->commands += fmt::format("\n    [\"{}\"]=\"{}\"", key, fmt::join(names, " "));
+  if (key != kHelp) {
+    lists->commands += fmt::format("\n    [\"{}\"]=\"{}\"", key, fmt::join(names, " "));
+  }
   lists->options += fmt::format("\n    [\"{}\"]=\"{}\"", key, fmt::join(options, " "));
   for (const CLI::App* command : app->get_subcommands({})) CollectWords(command, inherited, lists);
 }

@@ -225,7 +225,7 @@ class Completion(Case):
         done = subprocess.run(["bash", "-c", script, support.PROGRAM, *words], cwd=self.dir,
                               capture_output=True, text=True, check=True)
         self.assertEqual(done.stderr, "")
-        return done.stdout.split()
+        return done.stdout.splitlines()
 
     def test_bash(self):
         self.assertEqual(self.complete("tra"), ["train"])
@@ -237,6 +237,10 @@ class Completion(Case):
         self.assertEqual(self.complete("info", "tex"), ["text.txt"])
         self.assertEqual(self.complete("-t", "2", "in"), ["init", "info"])
         self.assertEqual(self.complete("--ver"), ["--version"])
+        (self.dir / "my run").mkdir()
+        self.assertEqual(self.complete("info", "-m", "my"), ["my run"])
+        self.assertEqual(self.complete("help", "tra"), ["train"])
+        self.assertEqual(self.complete("help", "train", "tok"), ["token-classify"])
         self.fails(2, "completion", "fish", says=["fish"])
 
     def files(self):
