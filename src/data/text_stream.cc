@@ -1,6 +1,7 @@
 #include "data/text_stream.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/errors.h"
@@ -21,6 +22,13 @@ constexpr Mark kMarks[] = {{std::string_view("\xff\xfe\0\0", 4), "UTF-32LE"},
                            {std::string_view("\0\0\xfe\xff", 4), "UTF-32BE"},
                            {"\xff\xfe", "UTF-16LE"},
                            {"\xfe\xff", "UTF-16BE"}};
+
+constexpr std::string_view kUtf16 = "UTF-16";
+
+bool HasMark(std::string_view start) {
+  return std::any_of(std::begin(kMarks), std::end(kMarks),
+                     [&](const Mark& mark) { return start.starts_with(mark.bytes); });
+}
 
 // Copies `text` with its CR LF, and its lone CR where `all`, as LF.
 void CopyWithLineFeeds(std::string_view text, bool all, std::string* out) {
@@ -71,6 +79,10 @@ void TextStream::Begin() {
     if (std::string_view(chunk_).starts_with(kUtf8Mark)) mark_bytes_ = kUtf8Mark.size();
     if (mark_bytes_ == 0) RefuseUnmarkedUtf16(start_, source_);
     chunk_.erase(0, mark_bytes_);
+  }
+  // Without a mark iconv takes UTF-16 to be of this machine's order, and would give other letters.
+  if (encoding_ == kUtf16 && !HasMark(chunk_) && UnmarkedUtf16(start_) == "utf-16be") {
+    RefuseUnmarkedUtf16(start_, source_);
   }
   if (encoding_ != kUtf8 && encoding_ != kVerbatim) {
     decoder_ = std::make_unique<Decoder>(encoding_, source_);

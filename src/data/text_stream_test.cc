@@ -69,6 +69,11 @@ TEST(TextStreamTest, Utf16WithoutAMarkIsNamed) {
   }
   EXPECT_EQ(ReadText(low, LineBreaks::kAll, "utf-16le"), "a,b\nc,d\n\xc3\xa9");
   EXPECT_EQ(ReadText(high, LineBreaks::kAll, "utf-16be"), "a,b\nc,d\n\xc3\xa9");
+  // "utf-16" without a mark is of this machine's order.
+  EXPECT_TRUE(Throws([&] { ReadText(high, LineBreaks::kAll, "utf-16"); }, ErrorCode::kFormat,
+                     "--encoding utf-16be reads it"));
+  EXPECT_EQ(ReadText(low, LineBreaks::kAll, "utf-16"), "a,b\nc,d\n\xc3\xa9");
+  EXPECT_EQ(ReadText("\xfe\xff" + high, LineBreaks::kAll, "utf-16"), "a,b\nc,d\n\xc3\xa9");
   EXPECT_EQ(ReadText(low, LineBreaks::kKeep, "bytes"), low);
   for (const std::string& other : {std::string("plain text"), std::string("a\0b\0c", 5),
                                    std::string("one\0two\0three\0", 14), std::string(16, '\0')}) {
