@@ -105,8 +105,8 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
                      "A text that is longer than a row: window, truncate or error");
   command
       .add_option("--tokens", o.max_length,
-                  "Longest row in tokens (default: all positions of the model)")
-      ->check(AtLeast(1));
+                  "Longest row in tokens; 0 takes all positions of the model (default: 0)")
+      ->check(AtLeast(0));
   command.add_option("--stride", o.stride, "Tokens that neighbouring windows share");
   command
       .add_option("--batch-tokens", o.batch_tokens, "Tokens of the rows that run together, about")

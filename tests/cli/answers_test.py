@@ -93,6 +93,12 @@ class Answers(Case):
         self.assertEqual(result.stderr.count("has a question of its own"), 1, result.stderr)
         self.assertIn("q.jsonl:2", result.stderr)
 
+    def test_no_tokens_are_all_positions(self):
+        model = self.classifier()
+        words = ["classify", "-m", model, "--text", " ".join(SENTENCES), "--json"]
+        self.assertEqual(self.ok(*words, "--tokens", 0), self.ok(*words))
+        self.fails(2, *words, "--tokens", -1, says=["from 0"])
+
     def test_rows_that_are_too_long_may_be_left_out(self):
         model, out = self.classifier(), self.dir / "x.csv"
         data = self.put("a.csv", f"text\nshe went\n{'a ' * 600}\nto sea\n")
