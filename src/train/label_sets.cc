@@ -30,9 +30,8 @@ class Items {
       set.items.push_back(quoted ? Quoted() : Bare());
       Separator();
     }
-    const auto bit = [](const std::string& item) { return item == "0" || item == "1"; };
     set.zeros_and_ones =
-        bare && !set.items.empty() && std::all_of(set.items.begin(), set.items.end(), bit);
+        bare && !set.items.empty() && std::all_of(set.items.begin(), set.items.end(), IsZeroOrOne);
     return set;
   }
 
@@ -75,8 +74,8 @@ class Items {
     const std::size_t size = std::min(rest_.find_first_of(", \t\r\n"), rest_.size());
     std::string_view word = rest_.substr(0, size);
     rest_.remove_prefix(size);
-    if (word == "True" || word == "true") return "1";
-    if (word == "False" || word == "false") return "0";
+    if (word == "True" || word == "true") return TruthItem(true);
+    if (word == "False" || word == "false") return TruthItem(false);
     if (const auto point = word.find('.'); point != word.npos && point > 0) {
       if (word.find_first_not_of('0', point + 1) != word.npos) Refuse();
       word = word.substr(0, point);
@@ -89,6 +88,10 @@ class Items {
 };
 
 }  // namespace
+
+std::string TruthItem(bool truth) { return truth ? "1" : "0"; }
+
+bool IsZeroOrOne(std::string_view item) { return item == "0" || item == "1"; }
 
 std::optional<LabelSet> ParseLabelSet(std::string_view field) {
   const std::string_view list = Trimmed(field);

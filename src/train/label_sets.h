@@ -17,6 +17,11 @@ struct LabelSet {
   bool zeros_and_ones = false;  // every item is a bare 0 or 1, and there is one
 };
 
+// The item that a truth value is in a set, in tables and in JSON alike: "1" or "0".
+std::string TruthItem(bool truth);
+// Whether an item that stood there without quotation marks is 0 or 1.
+bool IsZeroOrOne(std::string_view item);
+
 // A field that begins with '[' and ends with ']', blanks around it aside: ['a', 'b'], ["a", "b"],
 // [1, 0, 1], [1 0 1] as numpy writes it, [2, 5], [] for no label. Absent for every other field:
 // that is one name, or names with a separator between them. kFormat, without file and line, for a

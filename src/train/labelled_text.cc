@@ -36,7 +36,8 @@ std::vector<std::string> Split(std::string_view text, char separator) {
   return parts;
 }
 
-// A label of a JSON line as text: integers and booleans are names too.
+// A label of a JSON line as text: integers and booleans are names too. Of a list's booleans
+// TruthItem says what they are.
 std::string JsonLabel(const json& value, const std::string& where) {
   if (value.is_string()) return value.get<std::string>();
   Check(value.is_number_integer() || value.is_boolean(), ErrorCode::kFormat,
@@ -75,10 +76,8 @@ RowLabel ValueLabel(const json& value, const std::string& where) {
   LabelSet set;
   set.zeros_and_ones = !value.empty();
   for (const json& item : value) {
-    set.items.push_back(JsonLabel(item, where));
-    const bool one_or_zero =
-        item.is_number_integer() && (item.get<idx_t>() == 0 || item.get<idx_t>() == 1);
-    set.zeros_and_ones = set.zeros_and_ones && one_or_zero;
+    set.items.push_back(item.is_boolean() ? TruthItem(item.get<bool>()) : JsonLabel(item, where));
+    set.zeros_and_ones = set.zeros_and_ones && !item.is_string() && IsZeroOrOne(set.items.back());
   }
   return {set.items, std::move(set)};
 }

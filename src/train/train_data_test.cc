@@ -226,6 +226,25 @@ TEST(LabelledTextTest, ProseHasLabelsInItsLinesOrItsFolders) {
   const TempDir d;
   const auto read = [&](const char* name, ProblemType problem = ProblemType::kInferred) {
     return ReadLabelledTexts({d.path() / name}, {}, problem);
+TEST(LabelledTextTest, TruthValuesAreZerosAndOnesInEveryFormat) {
+  const TempDir d;
+  Write(d.path() / "t.csv", "text,label\nx,\"[True, False]\"\ny,\"[False, False]\"\n");
+  Write(d.path() / "t.jsonl",
+        "{\"text\":\"x\",\"label\":[true,false]}\n{\"text\":\"y\",\"label\":[false,false]}\n");
+  for (const char* name : {"t.csv", "t.jsonl"}) {
+    const LabelledTexts t = ReadLabelledTexts({d.path() / name}, {}, ProblemType::kInferred);
+    EXPECT_EQ(t.one_hot, 2) << name;
+    EXPECT_EQ(t.rows[0].labels, Names{"LABEL_0"}) << name;
+    EXPECT_EQ(t.rows[1].labels, Names{}) << name;
+  }
+  // Alone it is a name, and so are 0 and 1 in quotation marks.
+  Write(d.path() / "one.jsonl", "{\"text\":\"x\",\"label\":true}\n");
+  EXPECT_EQ(ReadLabelledTexts({d.path() / "one.jsonl"}, {}, ProblemType::kInferred).rows[0].labels,
+            Names{"true"});
+  Write(d.path() / "names.jsonl", "{\"text\":\"x\",\"label\":[\"1\",\"0\"]}\n");
+  EXPECT_EQ(ReadLabelledTexts({d.path() / "names.jsonl"}, {}, ProblemType::kInferred).one_hot, 0);
+}
+
   };
   Write(d.path() / "one.txt", "\n__label__pos  Fine weather.\n\n__label__neg\tRain, again.\n");
   const LabelledTexts one = read("one.txt");
