@@ -1,6 +1,9 @@
 #include "train/classify_task.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <set>
 #include <utility>
@@ -260,6 +263,19 @@ std::vector<std::string> MetricNames(ProblemType problem) {
   return {names.begin(), names.end()};
 }
 
+namespace {
+
+// The double of the fewest digits that read back as this float: of 0.99 in a file 0.99 again, not
+// 0.9900000095367432. `value` is finite.
+double ShortestDouble(float value) {
+  const std::string digits = fmt::format("{}", value);
+  double shortest = 0.0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), shortest);
+  return shortest;
+}
+
+}  // namespace
+
 std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const ClassifyRows& data,
                                       std::span<const double> scores) {
   const std::size_t labels = target.labels.size();
@@ -271,7 +287,7 @@ std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const Classi
     p.id = data.names[n];
     p.scores.assign(own.begin(), own.end());
     if (target.problem == ProblemType::kRegression) {
-      p.gold_value = static_cast<double>(data.values[n]);
+      p.gold_value = ShortestDouble(data.values[n]);
     } else if (target.problem == ProblemType::kMultiLabel) {
       for (std::size_t k = 0; k < labels; ++k) {
         if (HasLabel(data.values[n * labels + k])) p.gold.push_back(static_cast<idx_t>(k));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -217,15 +218,20 @@ RowLabel ParseRowLabel(const json& value, bool table, char separator, const std:
 }
 
 double ParseRowNumber(const json& value, bool table, const char* what, const std::string& where) {
-  if (!table) {
+  std::optional<double> number;
+  if (table) {
+    const std::string& text = value.get_ref<const std::string&>();
+    number = ParseNumber<double>(text);
+    Check(number && std::isfinite(*number), ErrorCode::kFormat, "{}: {} \"{}\" is no number", where,
+          what, io::Escape(text, 60));
+  } else {
     Check(value.is_number(), ErrorCode::kFormat, "{}: {} {} is no number", where, what,
           io::Escape(value.dump(), 60));
-    return value.get<double>();
+    number = value.get<double>();
   }
-  const std::string& text = value.get_ref<const std::string&>();
-  const auto number = ParseNumber<double>(text);
-  Check(number && std::isfinite(*number), ErrorCode::kFormat, "{}: {} \"{}\" is no number", where,
-        what, io::Escape(text, 60));
+  Check(std::abs(*number) <= std::numeric_limits<float>::max(), ErrorCode::kFormat,
+        "{}: {} {:g} is too large to be learned; need numbers from -3.4e38 to 3.4e38", where, what,
+        *number);
   return *number;
 }
 

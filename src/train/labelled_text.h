@@ -62,8 +62,8 @@ struct RowLabel {
 RowLabel ParseRowLabel(const nlohmann::json& value, bool table, char separator,
                        const std::string& where);
 
-// The number in the field of a row: of a table text, of JSON a number. kFormat for anything else,
-// with `what` it should be and `where`, which is escaped.
+// The number in the field of a row: of a table text, of JSON a number. kFormat for anything else
+// and for what is beyond every float, with `what` it should be and `where`, which is escaped.
 double ParseRowNumber(const nlohmann::json& value, bool table, const char* what,
                       const std::string& where);
 

@@ -191,6 +191,10 @@ TEST(LabelledTextTest, DamageIsNamedWithItsLine) {
   EXPECT_TRUE(throws("a.csv", "text,label\nx,\n", kAuto, "a.csv:2: the label is empty"));
   EXPECT_TRUE(throws("a.csv", "text,label\n", kAuto, "holds no text"));
   EXPECT_TRUE(throws("a.csv", "text,label\nx,nan\n", ProblemType::kRegression, "is no number"));
+  EXPECT_TRUE(throws("a.csv", "text,label\nx,1\ny,-1e300\n", ProblemType::kRegression,
+                     "a.csv:3: label -1e+300 is too large to be learned"));
+  EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\",\"label\":1e39}\n", ProblemType::kRegression,
+                     "a.jsonl:1: label 1e+39 is too large to be learned"));
   EXPECT_TRUE(
       throws("a.jsonl", "{\"text\":\"x\",\"label\":1}\n[1]\n", kAuto, "a.jsonl:2: is no JSON"));
   EXPECT_TRUE(throws("a.jsonl", "{\"text\":\"x\"}\n", kAuto, "\"label\" is missing"));
@@ -222,10 +226,6 @@ TEST(LabelledTextTest, SetsInFieldsOfTables) {
   EXPECT_TRUE(throws("x," + std::string(5000, 'a') + "\n", "s.csv:2: a label of 5000 bytes"));
 }
 
-TEST(LabelledTextTest, ProseHasLabelsInItsLinesOrItsFolders) {
-  const TempDir d;
-  const auto read = [&](const char* name, ProblemType problem = ProblemType::kInferred) {
-    return ReadLabelledTexts({d.path() / name}, {}, problem);
 TEST(LabelledTextTest, TruthValuesAreZerosAndOnesInEveryFormat) {
   const TempDir d;
   Write(d.path() / "t.csv", "text,label\nx,\"[True, False]\"\ny,\"[False, False]\"\n");
@@ -245,6 +245,10 @@ TEST(LabelledTextTest, TruthValuesAreZerosAndOnesInEveryFormat) {
   EXPECT_EQ(ReadLabelledTexts({d.path() / "names.jsonl"}, {}, ProblemType::kInferred).one_hot, 0);
 }
 
+TEST(LabelledTextTest, ProseHasLabelsInItsLinesOrItsFolders) {
+  const TempDir d;
+  const auto read = [&](const char* name, ProblemType problem = ProblemType::kInferred) {
+    return ReadLabelledTexts({d.path() / name}, {}, problem);
   };
   Write(d.path() / "one.txt", "\n__label__pos  Fine weather.\n\n__label__neg\tRain, again.\n");
   const LabelledTexts one = read("one.txt");

@@ -46,6 +46,17 @@ class Answers(Case):
             self.assertEqual(one.get("labels", one.get("embedding")), empty.get("labels", empty.get("embedding")))
             self.assertGreater(pair["tokens"], one["tokens"])
 
+    def test_numbers_come_back_as_they_were(self):
+        model = self.classifier(problem_type="regression", id2label={"0": "LABEL_0"})
+        gold = ["0.99", "-1.5", "3", "1e-05"]
+        data = self.put("a.csv", "text,label\n" + "".join(f"she went,{value}\n" for value in gold))
+        self.ok("eval", "-m", model, data, "--predictions", self.dir / "p.csv")
+        self.assertEqual([row[3] for row in self.rows(self.dir / "p.csv")], ["gold", *gold])
+        self.ok("eval", "-m", model, data, "--predictions", self.dir / "p.jsonl")
+        self.assertEqual([json.loads(line)["gold"] for line in (self.dir / "p.jsonl").read_text().splitlines()],
+                         [float(value) for value in gold])
+        self.fails(3, "eval", "-m", model, self.put("b.csv", "text,label\na,1\na,1e300\n"), says=["b.csv:3", "1e+300"])
+
     def test_ids_of_a_table_are_kept_if_the_first_is_empty(self):
         model = self.classifier()
         data = self.put("a.csv", "id,text\n,she went\n7,to sea\n")
