@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "base/errors.h"
@@ -30,14 +31,38 @@ bool LooksLikeFraction(std::string_view text) {
   return value && *value != std::floor(*value);
 }
 
-// Without blanks around it and in small letters: what people take for the same name.
+// A number without an exponent in the one way that equal numbers share: "+1.0", "01" and "1" are
+// "1", "-0.0" is "0", and of long ones every digit counts. Absent for what is no such number.
+std::optional<std::string> FoldedNumber(std::string_view text) {
+  const bool negative = text.starts_with('-');
+  if (negative || text.starts_with('+')) text.remove_prefix(1);
+  const std::size_t point = std::min(text.find('.'), text.size());
+  std::string_view whole = text.substr(0, point);
+  std::string_view fraction = text.substr(std::min(point + 1, text.size()));
+  constexpr std::string_view digits = "0123456789";
+  const bool number = whole.find_first_not_of(digits) == whole.npos &&
+                      fraction.find_first_not_of(digits) == fraction.npos &&
+                      whole.size() + fraction.size() > 0;
+  if (!number) return std::nullopt;
+  whole.remove_prefix(std::min(whole.find_first_not_of('0'), whole.size()));
+  fraction = fraction.substr(0, fraction.find_last_not_of('0') + 1);
+  const bool zero = whole.empty() && fraction.empty();
+  std::string folded = negative && !zero ? "-" : "";
+  folded += whole.empty() ? "0" : whole;
+  if (!fraction.empty()) folded += fmt::format(".{}", fraction);
+  return folded;
+}
+
+// Without blanks around it and in small letters, a number in one way of writing: what people take
+// for the same name.
 std::string Folded(std::string_view name) {
   constexpr std::string_view blanks = " \t\r\n\v\f";
   name.remove_prefix(std::min(name.find_first_not_of(blanks), name.size()));
-  return io::LowerAscii(name.substr(0, name.find_last_not_of(blanks) + 1));
+  name = name.substr(0, name.find_last_not_of(blanks) + 1);
+  return FoldedNumber(name).value_or(io::LowerAscii(name));
 }
 
-// kFormat for two names that only a typing error tells apart.
+// kFormat for two names that are meant as one: a typing error, or 1 beside 1.0, tells them apart.
 void CheckNoTwins(const LabelledTexts& texts) {
   struct First {
     std::string name, where;
@@ -48,9 +73,10 @@ void CheckNoTwins(const LabelledTexts& texts) {
       const auto [place, added] = first.emplace(Folded(name), First{name, WhereOf(texts, row)});
       const First& other = place->second;
       Check(added || other.name == name, ErrorCode::kFormat,
-            "{}: label \"{}\" differs from \"{}\" of {} only by blanks around it or by case; write "
-            "both alike",
-            WhereOf(texts, row), io::Escape(name, 60), io::Escape(other.name, 60), other.where);
+            "{}: label \"{}\" differs from \"{}\" of {} only by {}; write both alike",
+            WhereOf(texts, row), io::Escape(name, 60), io::Escape(other.name, 60), other.where,
+            FoldedNumber(place->first) ? "the way in which the number is written"
+                                       : "blanks around it or by case");
     }
   }
 }

@@ -1,5 +1,8 @@
 // What labels in data mean under a model.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <utility>
 
 #include "tests/support/files.h"
 #include "tests/support/word_tokenizer.h"
@@ -65,6 +68,20 @@ TEST(ChooseTarget, NamesThatATypingErrorTellsApart) {
         Chosen({"pos\t", "pos"}, Classifier({"pos", "neg"}));
       },
       ErrorCode::kFormat, "differs from"));
+  const std::pair<const char*, const char*> numbers[] = {
+      {"1", "1.0"}, {"0.0", "0"}, {"-0", "0"}, {"+7", "07 "}};
+  for (const auto& [one, other] : numbers) {
+    const Names labels = {one, "x", other};
+    EXPECT_TRUE(
+        Throws([&] { Chosen(labels, TextModelInfo()); }, ErrorCode::kFormat,
+               fmt::format("data.csv:4: label \"{}\" differs from \"{}\" of data.csv:2 only "
+                           "by the way in which the number is written",
+                           other, one)));
+  }
+  // Numbers that no double tells apart are two names, and so is what is no number.
+  const Names two = {"12345678901234567890", "12345678901234567891"};
+  EXPECT_EQ(Chosen(two, TextModelInfo()), two);
+  EXPECT_EQ(Chosen({"-1", "1", "v1.0", "v1", "1-1"}, TextModelInfo()).size(), 5u);
   // A model that has both has them for a reason.
   EXPECT_EQ(Chosen({"A", "a"}, Classifier({"A", "a"})), (Names{"A", "a"}));
 }
