@@ -91,11 +91,7 @@ void AddWords(const CLI::Option* option, const TomlEntry& entry, const std::stri
   Check(option->get_items_expected_max() > 1 || entry.values.size() == 1, ErrorCode::kUsage,
         "{}: {} takes one value, not a list of {}", place, entry.key, entry.values.size());
   for (const std::string& value : entry.values) {
-    if (value.empty()) {  // CLI11 takes the word after NAME= for its value
-      words->insert(words->end(), {name, value});
-    } else {
-      words->push_back(fmt::format("{}={}", name, value));
-    }
+    words->push_back(fmt::format("{}={}", name, value));
   }
 }
 

@@ -77,7 +77,8 @@ int Run(int argc, char** argv) {
   }
   try {
     words = WithConfigFile(app, WithJsonBehindCommand(app, std::move(words)));
-    std::vector<std::string> reversed(words.rbegin(), words.rend());
+    std::vector<std::string> reversed = MarkedWords(words);
+    std::reverse(reversed.begin(), reversed.end());
     app.parse(reversed);
   } catch (const CLI::ParseError& error) {
     const bool asked = error.get_exit_code() == 0;  // --help, --version

@@ -37,6 +37,15 @@ bool HoldsText(const CLI::Option& option) {
          std::any_of(option.get_lnames().begin(), option.get_lnames().end(), is_text);
 }
 
+// The end of a marked word (MarkedWords): a control character that no option's value needs. A word
+// that ends in it by itself is marked too, and loses one mark alone.
+constexpr char kMark = '\x1f';
+
+bool NeedsMark(const std::string& word) {
+  const bool empty_value = word.starts_with("--") && word.find('=') + 1 == word.size();
+  return empty_value || word == "++" || word.ends_with(']') || word.ends_with(kMark);
+}
+
 constexpr const char* kEmptyNumber = "needs a number, it is empty";
 
 // What CLI11's own readers (strtoll, strtoull) let pass: they cut what is too large.
@@ -67,11 +76,27 @@ std::string TextProblem(const std::string& text) {
   return text.empty() ? std::string("needs a value, it is empty") : std::string();
 }
 
+std::string FlagProblem(const std::string& text) {
+  return text.empty() ? std::string("takes no value, leave the = out") : std::string();
+}
+
+// The values that the option is given lose their marks: first of all checks, and in place.
+void TakeMarksOff(CLI::Option& option) {
+  option.transform(CLI::Validator(
+      [](std::string& text) {
+        if (text.ends_with(kMark)) text.pop_back();
+        return std::string();
+      },
+      ""));
+}
+
 void RefuseUnfitValues(CLI::Option& option) {
-  if (option.get_expected_max() == 0 || option.get_items_expected_max() == 0) return;  // a flag
+  TakeMarksOff(option);
   const std::string type = option.get_type_name();
   std::string (*problem)(const std::string&) = nullptr;
-  if (type.starts_with("INT")) {
+  if (option.get_items_expected_max() == 0) {
+    problem = FlagProblem;
+  } else if (type.starts_with("INT")) {
     problem = SignedProblem;
   } else if (type.starts_with("UINT")) {
     problem = UnsignedProblem;
@@ -146,6 +171,18 @@ void RefuseIdleOptions(const CLI::App& app) {
     }
     RefuseIdleOptions(*command);
   }
+}
+
+std::vector<std::string> MarkedWords(std::vector<std::string> words) {
+  for (std::string& word : words) {
+    if (NeedsMark(word)) word += kMark;
+  }
+  return words;
+}
+
+std::string WithoutMarks(std::string message) {
+  std::erase(message, kMark);
+  return message;
 }
 
 CLI::Validator AtLeast(long long least) {

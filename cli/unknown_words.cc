@@ -9,6 +9,7 @@
 #include "cli/check.h"
 #include "cli/failure.h"
 #include "cli/help.h"
+#include "cli/option_checks.h"
 #include "longspan/files.h"
 
 namespace longspan::cli {
@@ -217,7 +218,7 @@ std::string Plainly(std::string said) {
 std::string Missing(const CLI::App* command, const CLI::ParseError& error) {
   const bool chosen = !command->get_subcommands().empty();
   if (command->get_require_subcommand_min() == 0 || chosen)
-    return io::Escape(Plainly(error.what()), kLongestMessage);
+    return io::Escape(Plainly(WithoutMarks(error.what())), kLongestMessage);
   if (command->get_parent() == nullptr) return "no command is given";
   return fmt::format("a command is missing: {}", fmt::join(CommandNames(command), ", "));
 }

@@ -43,6 +43,24 @@ class Tokenize(Case):
         self.assertEqual(row["offsets"]["bytes"][1:4], [[0, 5], [6, 8], [8, 9]])
         self.assertEqual(row["dropped"], [0, 0])
 
+    def test_a_text_in_brackets_is_one_text(self):
+        texts = ["[MASK] word [MASK]", "[Anne, Mary, and Sir Walter]", "[]", "++", "[0, 1].txt"]
+        document = json.loads(self.ok("tokenize", "-m", BERT, "--no-special", "--json", *texts))
+        rows = document["rows"]
+        self.assertEqual([rows[0]["tokens"][i] for i in (0, -1)], ["[MASK]"] * 2)
+        ends = [row["offsets"]["characters"] for row in rows]
+        self.assertEqual([(e[0][0], e[-1][1]) for e in ends], [(0, len(t)) for t in texts])
+        (self.dir / "[0, 1].txt").write_text("She had")
+        self.assertEqual(self.ok("tokenize", "-m", BERT, "--ids", "-f", self.dir / "[0, 1].txt"),
+                         self.ok("tokenize", "-m", BERT, "--ids", "She had"))
+
+    def test_an_empty_value_is_empty(self):
+        self.fails(2, "tokenize", "-m", BERT, "a", "--file=", "--json", says=["--file", "empty"])
+        self.fails(2, "tokenize", "-m", BERT, "a", "--json=", says=["--json", "takes no value"])
+        pair = self.ok("tokenize", "-m", BERT, "--ids", "a", "--pair=", "--no-special")
+        self.assertEqual(pair, self.ok("tokenize", "-m", BERT, "--ids", "a", "--pair", "",
+                                       "--no-special"))
+
     def test_what_is_shown(self):
         lines = self.ok("tokenize", "-m", ROBERTA, "She had").splitlines()
         size = len(json.loads((ROBERTA / "vocab.json").read_text(encoding="utf-8")))
