@@ -1,5 +1,7 @@
 #include "model/post_norm_files.h"
 
+#include <algorithm>
+
 #include "base/errors.h"
 #include "io/policy.h"
 #include "longspan/files.h"
@@ -9,6 +11,8 @@ namespace {
 
 constexpr std::string_view kEncoder = "longformer.";
 constexpr std::string_view kPooler = "longformer.pooler.";
+constexpr std::string_view kCanonicalWords = "longformer.embeddings.word_embeddings.weight";
+constexpr std::string_view kCanonicalDecoder = "lm_head.decoder.weight";
 constexpr std::string_view kBias = "lm_head.bias", kBiasAlias = "lm_head.decoder.bias";
 
 std::string CanonicalOf(std::string_view name) {
@@ -17,6 +21,9 @@ std::string CanonicalOf(std::string_view name) {
 
 std::string CanonicalNameIn(const io::TensorSource& source, const std::string& name) {
   const std::string canonical = CanonicalOf(name);
+  // A tied decoder has one bias under two names. Where files give it two values, `transformers`
+  // adds the decoder's.
+  if (canonical == kBias && source.Has(kBiasAlias)) return std::string(kBiasAlias);
   if (source.Has(canonical)) return canonical;
   // An untied decoder's bias is its own; files from before it was hold the other name alone.
   if (canonical == kBiasAlias && source.Has(kBias)) return std::string(kBias);
@@ -31,6 +38,13 @@ bool OfKnownHead(std::string_view canonical) {
     if (canonical.starts_with(begin)) return true;
   }
   return false;
+}
+
+bool HasLanguageHead(const ParameterTable& table) {
+  return std::any_of(table.list().begin(), table.list().end(), [](const ParameterInfo& info) {
+    const std::string canonical = CanonicalOf(info.name);
+    return canonical == kBias || canonical == kBiasAlias;
+  });
 }
 
 // The table's own name of an untied decoder's bias; empty: there is none.
@@ -55,9 +69,9 @@ bool HasPooler(const io::TensorSource& canonical) {
 
 WeightRules PostNormRules(const ParameterTable& table, const io::TensorSource& canonical,
                           const ClassNames& names) {
-  // Copies of tied parameters, and the other name of an untied decoder's bias.
-  const auto ignored = [untied = !UntiedBias(table).empty()](std::string_view name) {
-    return TiedTo(name).has_value() || (name == kBias && untied);
+  // Copies of tied parameters, and the other name of the decoder's bias.
+  const auto ignored = [decodes = HasLanguageHead(table)](std::string_view name) {
+    return TiedTo(name).has_value() || (name == kBias && decodes);
   };
   const auto of_head = [&canonical](std::string_view name) {
     const std::string wanted = CanonicalOf(name);
@@ -67,6 +81,12 @@ WeightRules PostNormRules(const ParameterTable& table, const io::TensorSource& c
   WeightRules rules{{CanonicalNameIn, ignored}, of_head, OfKnownHead};
   rules.names.told = [names](std::string_view name) { return OwnName(name, names); };
   return rules;
+}
+
+void UntiePostNorm(const io::TensorSource& canonical, const ClassNames& names, bool* tied,
+                   std::vector<std::string>* notes) {
+  const std::string told = OwnName(kCanonicalDecoder, names);
+  UntieWhereFilesDiffer(canonical, {kCanonicalWords, kCanonicalDecoder, told}, tied, notes);
 }
 
 std::vector<io::TensorEntry> PostNormEntries(const ParameterTable& table) {

@@ -30,6 +30,10 @@ bool HasPooler(const io::TensorSource& canonical);
 WeightRules PostNormRules(const ParameterTable& table, const io::TensorSource& canonical,
                           const ClassNames& names);
 
+// UntieWhereFilesDiffer for files under canonical names.
+void UntiePostNorm(const io::TensorSource& canonical, const ClassNames& names, bool* tied,
+                   std::vector<std::string>* notes);
+
 // The tensors of the model's file, for io::WriteSafetensors. An untied decoder's bias has both of
 // its names. The entries point into the table.
 std::vector<io::TensorEntry> PostNormEntries(const ParameterTable& table);
@@ -54,8 +58,10 @@ Config WithPoolerOf(Config config, const io::TensorSource& canonical) {
 // CheckUnread of a folder whose weights are not loaded.
 template <class Encoder>
 void CheckPostNormTensors(const ModelFolder& folder, typename Encoder::Config config) {
-  std::vector<std::string> dropped;
+  std::vector<std::string> dropped, notes;
   const auto source = OpenCanonical(folder.directory, nullptr, &dropped);
+  if (config.head == HeadKind::kMaskedLm)
+    UntiePostNorm(*source, config.names(), &config.tied, &notes);
   const Encoder model(WithPoolerOf(std::move(config), *source), ParameterMemory::kBorrowed);
   const WeightRules rules = PostNormRules(model.parameters(), *source, model.config().names());
   std::vector<std::string> unread =
@@ -75,6 +81,10 @@ Encoder LoadPostNorm(const ModelFolder& folder, typename Encoder::Config config,
   std::vector<std::string> dropped, notes = config.notes;
   const auto source = OpenCanonical(folder.directory, &notes, &dropped);
   config = WithPoolerOf(std::move(config), *source);
+  // A wanted head of another kind has no decoder.
+  const bool decodes = !options.head || options.head->head == HeadKind::kMaskedLm;
+  if (config.head == HeadKind::kMaskedLm && decodes)
+    UntiePostNorm(*source, config.names(), &config.tied, &notes);
   if (options.dropout) config.SetDropout(*options.dropout);
   // Under another head the weights have to hold an encoder; what they lack of the head is drawn.
   typename Encoder::Config needed = config;

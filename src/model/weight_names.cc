@@ -1,5 +1,6 @@
 #include "model/weight_names.h"
 
+#include <cstring>
 #include <map>
 #include <span>
 #include <tuple>
@@ -141,11 +142,30 @@ std::optional<std::string_view> TiedTo(std::string_view canonical) {
   return std::nullopt;
 }
 
-std::set<std::string, std::less<>> TiedCopies(const io::TensorSource& source) {
-  // The place of a tensor's bits, which tied tensors of a .bin file share.
+bool SharePlace(const io::TensorInfo& a, const io::TensorInfo& b) {
   const auto place = [](const io::TensorInfo& info) {
-    return std::tuple(info.file, info.begin, info.dtype, info.shape, info.stride);
+    return std::tie(info.file, info.begin, info.dtype, info.shape, info.stride);
   };
+  return place(a) == place(b);
+}
+
+void UntieWhereFilesDiffer(const io::TensorSource& source, const DecoderNames& names, bool* tied,
+                           std::vector<std::string>* notes) {
+  if (!*tied || !source.Has(names.words) || !source.Has(names.decoder)) return;
+  const io::TensorInfo &words = source.Info(names.words), &decoder = source.Info(names.decoder);
+  if (SharePlace(words, decoder)) return;
+  if (words.shape != decoder.shape) return;  // the table's error says it
+  const Tensor a = source.ReadFloat(names.words, io::NonFinite::kAllow);
+  const Tensor b = source.ReadFloat(names.decoder, io::NonFinite::kAllow);
+  if (std::memcmp(a.raw(), b.raw(), a.bytes()) == 0) return;
+  *tied = false;
+  notes->push_back(fmt::format(
+      "{}: tie_word_embeddings is true, but {} and the word table differ; both are kept",
+      source.source(), names.told));
+}
+
+// Tied tensors of a .bin file share their place.
+std::set<std::string, std::less<>> TiedCopies(const io::TensorSource& source) {
   std::map<std::string, const io::TensorInfo*, std::less<>> by_name;
   for (const auto& [name, info] : source.tensors()) {
     if (const auto canonical = CanonicalName(name)) by_name.emplace(*canonical, &info);
@@ -155,7 +175,7 @@ std::set<std::string, std::less<>> TiedCopies(const io::TensorSource& source) {
     const auto canonical = CanonicalName(name);
     const auto tied = canonical ? TiedTo(*canonical) : std::nullopt;
     const auto parameter = tied ? by_name.find(*tied) : by_name.end();
-    if (parameter != by_name.end() && place(*parameter->second) == place(info)) copies.insert(name);
+    if (parameter != by_name.end() && SharePlace(*parameter->second, info)) copies.insert(name);
   }
   return copies;
 }

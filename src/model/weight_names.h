@@ -31,6 +31,20 @@ std::string OwnName(std::string_view canonical, const ClassNames& names);
 // `canonical` repeats, if it is one of the two copies.
 std::optional<std::string_view> TiedTo(std::string_view canonical);
 
+// Whether two tensors of a source are the same bits of one file.
+bool SharePlace(const io::TensorInfo& a, const io::TensorInfo& b);
+
+// The word table and the decoder of a masked language model's files.
+struct DecoderNames {
+  std::string_view words, decoder;  // in the source
+  std::string_view told;            // what messages call the decoder
+};
+// For a config that ties the decoder to the word table. Where the files have both, with different
+// values, they are two matrices, as `transformers` 5 has it: *tied becomes false, and a note says
+// so. Reads both matrices, unless they lie in one place.
+void UntieWhereFilesDiffer(const io::TensorSource& source, const DecoderNames& names, bool* tied,
+                           std::vector<std::string>* notes);
+
 // Names of tensors that repeat the memory of the parameter that they are tied to.
 std::set<std::string, std::less<>> TiedCopies(const io::TensorSource& source);
 

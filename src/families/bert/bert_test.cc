@@ -8,14 +8,19 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
+#include <functional>
 #include <set>
 #include <utility>
 
 #include "families/bert/family.h"
 #include "families/recorded_case_test.h"
+#include "io/json.h"
+#include "io/safetensors.h"
 #include "io/tensor_source.h"
 #include "model/documents.h"
 #include "model/post_norm_test.h"
+#include "model/weight_files.h"
 #include "tests/support/files.h"
 #include "tests/support/runners.h"
 
@@ -212,6 +217,62 @@ TEST(BertFiles, SavedNamesAreTheOriginals) {
                            "roberta-model", "roberta-mlm", "roberta-multichoice"}) {
     SaveBert(LoadBert(OpenModelFolder(test::kGolden / name)), directory.path());
     EXPECT_EQ(NamesIn(directory.path()), NamesIn(test::kGolden / name)) << name;
+  }
+}
+
+// The folder with tie_word_embeddings true and the tensors that `change` makes of the model's.
+void SaveAsTied(Bert& model, const fs::path& folder,
+                const std::function<void(std::vector<io::TensorEntry>&)>& change) {
+  SaveBert(model, folder);
+  auto entries = WeightEntries(model.parameters());
+  change(entries);
+  io::WriteSafetensors(folder / "model.safetensors", entries);
+  auto fields = io::ReadJsonFile(folder / "config.json");
+  fields["tie_word_embeddings"] = true;
+  std::ofstream(folder / "config.json") << fields;
+}
+
+// What `transformers` 5 makes of a config that ties the decoder and of files that hold one: other
+// values are a matrix of their own, equal ones are the word table. The bias that counts is the
+// decoder's own, whose other name only stands in for it.
+TEST(BertFiles, ATiedConfigWithADecoderInTheFile) {
+  const test::TempDir directory;
+  for (const char* golden : {"bert-mlm-untied", "roberta-mlm"}) {
+    Bert model = LoadBert(OpenModelFolder(test::kGolden / golden));
+    const bool bert = model.config().type->bert;
+    const std::string head = bert ? "cls.predictions." : "lm_head.";
+    const std::string words = bert ? "bert.embeddings.word_embeddings.weight"
+                                   : "roberta.embeddings.word_embeddings.weight";
+    const idx_t size = model.config().vocab_size;
+    Tensor decoder({size, model.config().hidden_size}), bias({size});
+    std::fill_n(decoder.data<float>(), decoder.size(), 0.5f);
+    std::fill_n(bias.data<float>(), bias.size(), 2.0f);
+    const auto with = [&](const Tensor& matrix) {
+      SaveAsTied(model, directory.path(), [&](std::vector<io::TensorEntry>& entries) {
+        std::erase_if(entries, [&](const io::TensorEntry& entry) {
+          return entry.name.starts_with(head + "decoder.");
+        });
+        entries.push_back(io::MakeEntry(head + "decoder.weight", matrix));
+        entries.push_back(io::MakeEntry(head + "decoder.bias", bias));
+        const Tensor other({size});
+        std::erase_if(entries,
+                      [&](const io::TensorEntry& entry) { return entry.name == head + "bias"; });
+        entries.push_back(io::MakeEntry(head + "bias", other));
+      });
+      std::vector<std::string> warnings;
+      Bert back = LoadBert(OpenModelFolder(directory.path()), {}, &warnings);
+      EXPECT_EQ(warnings.size(), back.config().tied ? 0u : 1u);
+      const std::string own = head + (back.config().tied ? "bias" : "decoder.bias");
+      EXPECT_EQ(std::as_const(back).parameters().vector(own)(size - 1), 2.0f);
+      return back;
+    };
+    const Bert two = with(decoder);
+    EXPECT_FALSE(two.config().tied) << golden;
+    EXPECT_EQ(two.parameters().vector(head + "decoder.weight")(7), 0.5f);
+    // A file may hold the word table twice.
+    const auto table = std::as_const(model).parameters().vector(words);
+    std::copy_n(table.data, table.size(), decoder.data<float>());
+    EXPECT_TRUE(with(decoder).config().tied) << golden;
   }
 }
 

@@ -21,6 +21,7 @@
 #include "longspan/counted.h"
 #include "longspan/files.h"
 #include "model/model_folder.h"
+#include "model/post_norm_files.h"
 #include "model/weight_files.h"
 #include "model/weight_heads.h"
 #include "model/weight_names.h"
@@ -97,6 +98,13 @@ class Plan {
     Linear(name, from, shape.empty() ? 1 : shape[0], config_.hidden_size);
   }
 
+  // Of two names of a decoder's bias the decoder's own has the values.
+  void DecoderBias(std::string_view name) {
+    constexpr std::string_view own = "lm_head.decoder.bias";
+    const Shape shape = {config_.vocab_size};
+    Add(name, source_.Has(own) ? own : "lm_head.bias", shape, shape);
+  }
+
   void Embeddings() {
     const idx_t width = config_.hidden_size;
     Copy("longformer.embeddings.word_embeddings.weight", {config_.vocab_size, width});
@@ -131,13 +139,10 @@ class Plan {
       case HeadKind::kMaskedLm:
         Linear("lm_head.dense", width, width);
         Norm("lm_head.layer_norm");
-        Copy("lm_head.bias", {config_.vocab_size});
+        DecoderBias("lm_head.bias");
         if (config_.tied) return;
         Copy("lm_head.decoder.weight", {config_.vocab_size, width});
-        Add("lm_head.decoder.bias",
-            source_.Has("lm_head.decoder.bias") ? "lm_head.decoder.bias" : "lm_head.bias",
-            {config_.vocab_size}, {config_.vocab_size});
-        return;
+        return DecoderBias("lm_head.decoder.bias");
       case HeadKind::kSequence:
         if (!config_.type->bert) {
           Linear("classifier.dense", width, width);
@@ -195,7 +200,8 @@ void Unused(const io::TensorSource& source, const Plan& plan, const BertConfig& 
   std::vector<std::string> names = dropped;
   for (const auto& [name, info] : source.tensors()) {
     const auto tied = TiedTo(name);
-    if (!plan.Uses(name) && !(tied && config.tied)) names.push_back(name);
+    const bool other_bias = name == "lm_head.bias" && plan.Uses("lm_head.decoder.bias");
+    if (!plan.Uses(name) && !other_bias && !(tied && config.tied)) names.push_back(name);
   }
   if (names.empty()) return;
   const std::string text = fmt::format("{}: {} without a place in the Longformer: {}",
@@ -241,7 +247,10 @@ ConvertReport ToLongformer(const fs::path& in, const fs::path& out, const Conver
   const auto source =
       WithCanonicalNames(WithoutExtraPrefix(io::OpenModel(in), &report.warnings), &dropped);
   const WeightHeads weights = HeadsIn(*source);
-  const BertConfig config = ConvertedFrom(original, Source(config_file), weights);
+  BertConfig config = ConvertedFrom(original, Source(config_file), weights);
+  if (config.head == HeadKind::kMaskedLm) {
+    UntiePostNorm(*source, config.names(), &config.tied, &report.warnings);
+  }
   const LabelFields labels = LabelsOf(original, config, weights, Source(config_file));
   const idx_t begin = config.pad_token + 1;
   const Plan plan(*source, config, begin + options.max_tokens);

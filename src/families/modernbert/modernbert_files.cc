@@ -1,9 +1,7 @@
 #include "families/modernbert/modernbert_files.h"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
-#include <tuple>
 #include <utility>
 
 #include "base/errors.h"
@@ -47,36 +45,13 @@ std::string ModernBertNameIn(const io::TensorSource& source, const std::string& 
   return found;
 }
 
-// Tensors whose bits are in one place are one.
-bool SharePlace(const io::TensorInfo& a, const io::TensorInfo& b) {
-  const auto place = [](const io::TensorInfo& info) {
-    return std::tuple(info.file, info.begin, info.dtype, info.shape, info.stride);
-  };
-  return place(a) == place(b);
-}
-
-bool SameValues(const Tensor& a, const Tensor& b) {
-  return a.size() == b.size() &&
-         std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.size()) * sizeof(float)) == 0;
-}
-
-// A config that ties the decoder to the word table, and a file that has both with different values:
-// then they are two, as `transformers` 5 has it.
-void UntieWhereFilesDiffer(const io::TensorSource& source, ModernBertConfig* config,
-                           std::vector<std::string>* notes) {
-  if (config->head != HeadKind::kMaskedLm || !config->tied || !source.Has(kDecoder)) return;
+// What LoadModernBert and its check untie. A wanted head of another kind has no decoder.
+void Untie(const io::TensorSource& source, const LoadOptions& options, ModernBertConfig* config,
+           std::vector<std::string>* notes) {
+  if (config->head != HeadKind::kMaskedLm) return;
+  if (options.head && options.head->head != HeadKind::kMaskedLm) return;
   const std::string words = PlainNameIn(source, kTokenMatrix);
-  if (words.empty() || SharePlace(source.Info(words), source.Info(kDecoder))) return;
-  if (source.Info(words).shape != source.Info(kDecoder).shape) return;  // the table's error says it
-  if (SameValues(source.ReadFloat(words, io::NonFinite::kAllow),
-                 source.ReadFloat(std::string(kDecoder), io::NonFinite::kAllow))) {
-    return;
-  }
-  config->tied = false;
-  notes->push_back(
-      fmt::format("{}: tie_word_embeddings is true, but decoder.weight and the word table differ; "
-                  "both are kept",
-                  source.source()));
+  UntieWhereFilesDiffer(source, {words, kDecoder, kDecoder}, &config->tied, notes);
 }
 
 // The transform before the last layer is the same in all heads: it stays whatever they are over,
@@ -111,7 +86,7 @@ void CheckModernBertTensors(const ModelFolder& folder) {
   ModernBertConfig config = LoadModernBertConfig(folder);
   std::vector<std::string> notes;
   const auto source = OpenModernBert(folder.directory, &notes);
-  UntieWhereFilesDiffer(*source, &config, &notes);
+  Untie(*source, {}, &config, &notes);
   const ModernBert model(std::move(config), ParameterMemory::kBorrowed);
   const WeightRules rules = ModernBertRules(model.parameters(), *source);
   CheckUnread(*source, UnreadTensors(*source, rules.names, model.parameters()));
@@ -123,7 +98,7 @@ ModernBert LoadModernBert(const ModelFolder& folder, const LoadOptions& options,
   ApplyModernBertOptions(options.family, &config);
   std::vector<std::string> notes = config.notes;
   const auto source = OpenModernBert(folder.directory, &notes);
-  UntieWhereFilesDiffer(*source, &config, &notes);
+  Untie(*source, options, &config, &notes);
   if (options.dropout) {
     config.embedding_dropout = config.attention_dropout = *options.dropout;
     config.feed_forward_dropout = config.classifier_dropout = *options.dropout;
