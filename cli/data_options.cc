@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "cli/failure.h"
 #include "cli/memory_size.h"
 #include "cli/visual/command.h"
 #include "cli/visual/stderr_lines.h"

@@ -29,34 +29,10 @@ std::atomic<bool> leaving = false;
 // One line about another rank's failure, whoever is the first to tell it.
 std::atomic<bool> peer_is_told = false;
 
-const char* KindName(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kUsage:
-      return "usage";
-    case ErrorCode::kFormat:
-      return "bad_data";
-    case ErrorCode::kIo:
-      return "io";
-    case ErrorCode::kLimit:
-      return "limit";
-    case ErrorCode::kNumeric:
-      return "numeric";
-    case ErrorCode::kLocked:
-      return "locked";
-    case ErrorCode::kPeer:
-      return "peer";
-    case ErrorCode::kCancelled:
-      return "cancelled";
-  }
-  return "unknown";
-}
-
 // False when there is no memory for it.
 bool TellJson(ErrorCode code, const char* message) {
   try {
-    const nlohmann::ordered_json error = {
-        {"code", static_cast<int>(code)}, {"kind", KindName(code)}, {"message", message}};
-    std::fputs(StderrObject({{"error", error}}).c_str(), stderr);
+    std::fputs(ErrorObject(code, message).c_str(), stderr);
     return true;
   } catch (const std::exception&) {
     return false;
@@ -153,10 +129,6 @@ int TellFailure() noexcept {
   } catch (...) {
     return Tell(ErrorCode::kLimit, "an error of an unknown kind");
   }
-}
-
-void TellErrorObject(ErrorCode code, const std::string& message) {
-  if (LinesAreJson()) TellFailureLine(code, message.c_str());
 }
 
 void PrepareForFailure() {

@@ -23,10 +23,6 @@ void PrepareForFailure();
 // numeric, locked, peer.
 int TellFailure() noexcept;
 
-// With --json: the object of TellFailure for a command that ends with this status although it has
-// printed its results. Without: nothing, because lines have told why.
-void TellErrorObject(ErrorCode code, const std::string& message);
-
 // main is about to return this status: exit() is nobody else's from here. Where several ranks train
 // and one has failed, the process ends here.
 void LeaveOrdinarily(int status);

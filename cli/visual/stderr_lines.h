@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "longspan/error.h"
+
 namespace longspan::cli {
 
 // What begins a line: nothing, "longspan: " or "warning: ". As JSON the first two are
@@ -21,11 +23,18 @@ bool LinesAreJson();
 std::string StderrLine(LineKind kind, std::string_view text);
 // The object in a line.
 std::string StderrObject(const nlohmann::ordered_json& object);
+// The line of an error with --json:
+// {"error": {"code": 3, "kind": "bad_data", "message": "..."}}. kinds: usage, bad_data, io, limit,
+// numeric, locked, peer, cancelled.
+std::string ErrorObject(ErrorCode code, std::string_view message);
 
 // Writes it.
 void TellLine(std::string_view text, LineKind kind = LineKind::kPlain);
 void TellNote(const std::string& note);  // kNote
 void TellNotes(const std::vector<std::string>& notes);
 void TellWarning(const std::string& warning);  // kWarning
+// With --json ErrorObject, for a command that ends with this status although it has printed its
+// results. Without: nothing, because lines have told why.
+void TellErrorObject(ErrorCode code, std::string_view message);
 
 }  // namespace longspan::cli
