@@ -123,7 +123,7 @@ class Embedder:
     def longest(self) -> int: ...
 
 def fill_in(
-    text: _Text, masks: list[tuple[int, int]], guesses: list[tuple[_Text, bool]]
+    text: str, masks: list[tuple[int, int]], guesses: list[tuple[str, bool]]
 ) -> str: ...
 def quantize(
     vectors: NDArray[np.float32], precision: str, ranges: NDArray[np.float32] | None
