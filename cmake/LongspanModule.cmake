@@ -188,6 +188,7 @@ function(longspan_bench name)
   foreach(dep IN LISTS ARG_DEPS)
     target_link_libraries(${name} PRIVATE longspan_${dep})
   endforeach()
+  longspan_optimise(${name} tests)  # what is timed is a release build: ./dev bench
   set_property(GLOBAL APPEND PROPERTY LONGSPAN_BENCHES ${name})
 endfunction()
 
