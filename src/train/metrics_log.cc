@@ -25,9 +25,8 @@ namespace {
 
 constexpr std::uint64_t kMostBytes = std::uint64_t{4} << 30;
 
-// The lines of `text` that a run goes on from: up to `step`, and of evaluations those up to
-// `evaluated`. Stops at the first line that is damaged.
-std::string LinesUpTo(const std::string& text, idx_t step, std::optional<idx_t> evaluated) {
+// The lines of `text` that a run goes on from. Stops at the first line that is damaged.
+std::string LinesUpTo(const std::string& text, const KeptLines& wanted) {
   std::string kept;
   std::size_t begin = 0;
   while (begin < text.size()) {
@@ -38,21 +37,18 @@ std::string LinesUpTo(const std::string& text, idx_t step, std::optional<idx_t> 
                               text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
     if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer()) break;
     const auto at = line["step"].get<idx_t>();
-    if (at > step) break;
+    if (at > wanted.step) break;
     const bool is_evaluation = line.contains("kind") && line["kind"] == "eval";
-    if (!is_evaluation || (evaluated && at <= *evaluated)) {
-      kept.append(text, begin, end + 1 - begin);
-    }
+    if (wanted.Keeps(at, is_evaluation)) kept.append(text, begin, end + 1 - begin);
     begin = end + 1;
   }
   return kept;
 }
 
-std::filesystem::path Prepared(const std::filesystem::path& path, idx_t resume_step,
-                               std::optional<idx_t> evaluated_step) {
+std::filesystem::path Prepared(const std::filesystem::path& path, const KeptLines& wanted) {
   std::string kept;
-  if (resume_step > 0 && io::Exists(path)) {
-    kept = LinesUpTo(io::ReadWholeFile(path, kMostBytes), resume_step, evaluated_step);
+  if (wanted.step > 0 && io::Exists(path)) {
+    kept = LinesUpTo(io::ReadWholeFile(path, kMostBytes), wanted);
   }
   io::WriteFileAtomic(path, kept);
   return path;
@@ -60,10 +56,10 @@ std::filesystem::path Prepared(const std::filesystem::path& path, idx_t resume_s
 
 }  // namespace
 
-MetricsLog::MetricsLog(const std::filesystem::path& run_dir, idx_t resume_step,
-                       std::optional<idx_t> evaluated_step, bool tensorboard)
-    : file_(Prepared(run_dir / "metrics.jsonl", resume_step, evaluated_step)) {
-  if (tensorboard) events_.emplace(run_dir, resume_step, evaluated_step);
+MetricsLog::MetricsLog(const std::filesystem::path& run_dir, const KeptLines& kept,
+                       bool tensorboard)
+    : file_(Prepared(run_dir / "metrics.jsonl", kept)) {
+  if (tensorboard) events_.emplace(run_dir, kept);
 }
 
 void MetricsLog::Write(const TrainEvent& e) {

@@ -17,12 +17,9 @@ nlohmann::ordered_json ExchangedJson(const ExchangeCounts& counts);
 // Appends to run_dir/metrics.jsonl. {"kind":"train"|"eval","step":..,"loss":..,...}
 class MetricsLog {
  public:
-  // Keeps the lines up to and including step `resume_step` and drops later ones: a resumed run
-  // repeats those steps. Evaluations are kept up to `evaluated_step`, the newest that the
-  // checkpoint knows. A later one, at the same step, is done again. Throws kIo if the file cannot
-  // be written. With `tensorboard` the same goes to the file of events.
-  MetricsLog(const std::filesystem::path& run_dir, idx_t resume_step,
-             std::optional<idx_t> evaluated_step, bool tensorboard = false);
+  // Keeps the lines that `kept` says and drops the others. Throws kIo if the file cannot be
+  // written. With `tensorboard` the same goes to the file of events.
+  MetricsLog(const std::filesystem::path& run_dir, const KeptLines& kept, bool tensorboard = false);
 
   // kIo; the files hold whole lines all the same, and the same call again finishes what is missing.
   void Write(const TrainEvent& event);

@@ -17,10 +17,11 @@ constexpr const char* kLog =
     "{\"kind\":\"train\",\"step\":3,\"loss\":1}\n";
 
 // The lines of kLog that are there after a resume.
-std::string Kept(idx_t step, std::optional<idx_t> evaluated, const std::string& text = kLog) {
+std::string Kept(idx_t step, std::optional<idx_t> evaluated, const std::string& text = kLog,
+                 bool open = false) {
   const TempDir dir;
   PutFile(dir / "metrics.jsonl", text);
-  MetricsLog log(dir.path(), step, evaluated);
+  MetricsLog log(dir.path(), {step, evaluated, open});
   const std::string found = GetFile(dir / "metrics.jsonl");
   std::string numbers;
   for (std::size_t begin = 0; begin < found.size(); begin = found.find('\n', begin) + 1) {
@@ -41,6 +42,11 @@ TEST(MetricsLogTest, KeepsWhatTheCheckpointKnows) {
   EXPECT_EQ(Kept(0, std::nullopt), "");
 }
 
+TEST(MetricsLogTest, ALineWhoseSumsTheCheckpointHasIsDropped) {
+  EXPECT_EQ(Kept(3, 2, kLog, true), "1234");
+  EXPECT_EQ(Kept(2, 2, kLog, true), "124");
+}
+
 TEST(MetricsLogTest, ATornOrDamagedLineEndsIt) {
   const std::string whole = kLog;
   EXPECT_EQ(Kept(3, 2, whole.substr(0, whole.size() - 4)), "1234");
@@ -54,7 +60,7 @@ TEST(MetricsLogTest, ARepeatedEvaluationStandsOnce) {
   eval.kind = TrainEvent::Kind::kEval;
   eval.step = 4;
   for (int i = 0; i < 3; ++i) {
-    MetricsLog log(dir.path(), i == 0 ? 0 : 4, std::nullopt);
+    MetricsLog log(dir.path(), {i == 0 ? 0 : 4, std::nullopt});
     log.Write(eval);
     log.Sync();
   }

@@ -98,5 +98,84 @@ TEST_F(TrainerTest, ARunEndsWhenItsTimeIsOverAndMayGoOn) {
   EXPECT_EQ(numbers, whole);
 }
 
+// ---- the log of a run that ends between two lines -----------------------------------------------
+
+using StepsAndLosses = std::vector<std::pair<idx_t, double>>;
+
+StepsAndLosses LossesOf(const std::vector<nlohmann::json>& lines) {
+  StepsAndLosses losses;
+  for (const nlohmann::json& line : lines) losses.emplace_back(line["step"], line["loss"]);
+  return losses;
+}
+
+TEST_F(TrainerTest, ARunThatIsStoppedLogsItsLastUpdates) {
+  o.checkpoints.eval_every = 0;  // evaluations ask for a stop too
+  Run();
+  const StepsAndLosses each = LossesOf(Lines("train"));
+  o.output = d.path() / "undisturbed";
+  o.checkpoints.log_every = 5;
+  o.checkpoints.tensorboard = true;
+  Run();
+  const StepsAndLosses whole = LossesOf(Lines("train"));
+  ASSERT_EQ(whole.size(), 3u);  // 5, 10, 12
+  o.output = d.path() / "stopped";
+  idx_t updates = 0;
+  should_stop = [&] { return ++updates == 7; };
+  EXPECT_TRUE(Run().stopped);
+  const StepsAndLosses stopped = LossesOf(Lines("train"));
+  ASSERT_EQ(stopped.size(), 2u);
+  EXPECT_EQ(stopped[0], whole[0]);
+  EXPECT_EQ(stopped[1].first, 7);
+  EXPECT_DOUBLE_EQ(stopped[1].second, (each[5].second + each[6].second) / 2.0);
+  should_stop = {};
+  o.checkpoints.resume = true;
+  Run();
+  EXPECT_EQ(LossesOf(Lines("train")), whole);
+}
+
+TEST_F(TrainerTest, ARunWhoseTimeIsOverLogsItsLastUpdates) {
+  o.checkpoints.log_every = 5;
+  Run();
+  const StepsAndLosses whole = LossesOf(Lines("train"));
+  o.output = d.path() / "short";
+  o.checkpoints.max_time_s = 1e-9;
+  Run();
+  const std::vector<nlohmann::json> first = Lines("train");
+  ASSERT_EQ(first.size(), 1u);
+  EXPECT_EQ(first[0]["step"], 1);
+  o.checkpoints.resume = true;
+  Run();  // makes no update: what it says of the last one is what the checkpoint knows
+  const std::vector<nlohmann::json> again = Lines("train");
+  EXPECT_EQ(LossesOf(again), LossesOf(first));
+  for (const char* name : {"tokens", "learning_rate", "grad_norm"}) {
+    EXPECT_EQ(again[0][name], first[0][name]) << name;
+  }
+  o.checkpoints.max_time_s = 0.0;
+  Run();
+  EXPECT_EQ(LossesOf(Lines("train")), whole);
+}
+
+TEST_F(TrainerTest, AnUpdateThatWasNotAppliedHasALineOfItsOwnAtTheEndToo) {
+  o.checkpoints.eval_every = 0;
+  o.checkpoints.log_every = 5;
+  const auto bad = [](Parabola& task) { task.bad_loss = {7}; };
+  Run(bad);
+  const auto steps = [&] {
+    std::vector<idx_t> all;
+    for (const nlohmann::json& line : Lines("train")) all.push_back(line["step"]);
+    return all;
+  };
+  const std::vector<idx_t> whole = steps();
+  o.output = d.path() / "stopped";
+  idx_t updates = 0;
+  should_stop = [&] { return ++updates == 7; };
+  EXPECT_TRUE(Run(bad).stopped);
+  EXPECT_EQ(steps(), (std::vector<idx_t>{5, 7}));
+  should_stop = {};
+  o.checkpoints.resume = true;
+  Run(bad);
+  EXPECT_EQ(steps(), whole);
+}
+
 }  // namespace
 }  // namespace longspan

@@ -20,6 +20,7 @@
 #include "io/transformer_folder.h"
 #include "longspan/counted.h"
 #include "longspan/files.h"
+#include "longspan/machine.h"
 #include "model/model_options.h"
 #include "model/weight_files.h"
 #include "train/row_lengths.h"
@@ -381,6 +382,20 @@ TrainEvent UpdateSums::Means(TrainEvent event) const {
   event.gradient_norm = gradient_norm / count;
   event.metrics = metrics;
   for (TrainMetric& metric : event.metrics) metric.value /= count;
+  return event;
+}
+
+TrainEvent UpdateBefore(const RunState& state, const TrainOptions& options) {
+  TrainEvent event;
+  event.kind = TrainEvent::Kind::kStep;
+  event.step = state.step;
+  event.steps = options.steps;
+  event.skipped = state.skipped_in_a_row > 0;
+  event.learning_rate = LearningRate(options, state.step);
+  event.tokens = state.tokens;
+  event.tokens_per_s = std::numeric_limits<double>::quiet_NaN();
+  event.seconds = state.seconds;
+  event.rss_bytes = PeakRssBytes();
   return event;
 }
 

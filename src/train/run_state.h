@@ -59,6 +59,10 @@ struct RunState {
   idx_t without_gain = 0;           // evaluations since that one
 };
 
+// What is known of the newest update of a run that goes on: its place and its learning rate. Its
+// speed is NaN.
+TrainEvent UpdateBefore(const RunState& state, const TrainOptions& options);
+
 // A run that starts: the model of options.model, the optimizer's state zero. Each rank of `world`
 // (null: one process) has its part of that state.
 RunState StartRun(TrainTask& task, const TrainOptions& options, const World* world,

@@ -100,7 +100,7 @@ std::optional<std::pair<idx_t, bool>> StepOf(std::string_view payload) {
 
 // The records that a run goes on from. Stops at the first that is damaged, or that another program
 // wrote.
-std::string RecordsUpTo(std::string_view text, idx_t step, std::optional<idx_t> evaluated) {
+std::string RecordsUpTo(std::string_view text, const KeptLines& wanted) {
   std::string kept;
   EventRecords records(text);
   if (!records.Next()) return FirstRecord();
@@ -110,17 +110,15 @@ std::string RecordsUpTo(std::string_view text, idx_t step, std::optional<idx_t> 
     const auto payload = records.Next();
     if (!payload) return kept;
     const auto event = StepOf(*payload);
-    if (!event || event->first > step) return kept;
-    if (event->second && !(evaluated && event->first <= *evaluated)) continue;
+    if (!event || event->first > wanted.step) return kept;
+    if (!wanted.Keeps(event->first, event->second)) continue;
     kept += before.substr(0, before.size() - records.rest().size());
   }
 }
 
-std::filesystem::path PreparedEvents(const std::filesystem::path& path, idx_t resume_step,
-                                     std::optional<idx_t> evaluated_step) {
-  const bool resumes = resume_step > 0 && io::Exists(path);
-  io::WriteFileAtomic(path, resumes ? RecordsUpTo(io::ReadWholeFile(path, kMostEventBytes),
-                                                  resume_step, evaluated_step)
+std::filesystem::path PreparedEvents(const std::filesystem::path& path, const KeptLines& wanted) {
+  const bool resumes = wanted.step > 0 && io::Exists(path);
+  io::WriteFileAtomic(path, resumes ? RecordsUpTo(io::ReadWholeFile(path, kMostEventBytes), wanted)
                                     : FirstRecord());
   return path;
 }
@@ -147,9 +145,8 @@ std::optional<std::string_view> EventRecords::Next() {
   return payload;
 }
 
-TensorboardLog::TensorboardLog(const std::filesystem::path& run_dir, idx_t resume_step,
-                               std::optional<idx_t> evaluated_step)
-    : file_(PreparedEvents(run_dir / kEventsFile, resume_step, evaluated_step)) {}
+TensorboardLog::TensorboardLog(const std::filesystem::path& run_dir, const KeptLines& kept)
+    : file_(PreparedEvents(run_dir / kEventsFile, kept)) {}
 
 void TensorboardLog::Write(const TrainEvent& e) {
   const bool eval = e.kind == TrainEvent::Kind::kEval;

@@ -16,6 +16,22 @@ namespace longspan {
 // The file in the run's folder. TensorBoard reads every file with "tfevents" in its name.
 inline constexpr const char* kEventsFile = "events.out.tfevents.longspan";
 
+// Which lines about a run a resumed one keeps: those of the steps that it does not repeat.
+struct KeptLines {
+  idx_t step = 0;  // of the checkpoint that the run goes on from; 0: the run starts, none is kept
+  // The newest evaluation that the checkpoint knows. A later one, at the same step, is done again.
+  std::optional<idx_t> evaluated;
+  // Whether the checkpoint has sums of updates that await their line (RunState::unlogged). Then the
+  // line of its step, if there is one, is that of a run that ended there, and the next line has the
+  // means over those updates too.
+  bool sums_open = false;
+
+  bool Keeps(idx_t at, bool evaluation) const {
+    if (evaluation) return evaluated && at <= *evaluated;
+    return at < step || (at == step && !sums_open);
+  }
+};
+
 // A record of that file: length and payload, each with its masked CRC-32C.
 std::string EventRecord(std::string_view payload);
 
@@ -34,10 +50,8 @@ class EventRecords {
 // Appends to run_dir/events.out.tfevents.longspan.
 class TensorboardLog {
  public:
-  // Keeps the events up to and including update `resume_step`, of evaluations those up to
-  // `evaluated_step`, as MetricsLog does. kIo.
-  TensorboardLog(const std::filesystem::path& run_dir, idx_t resume_step,
-                 std::optional<idx_t> evaluated_step);
+  // Keeps the events that `kept` says, as MetricsLog does. kIo.
+  TensorboardLog(const std::filesystem::path& run_dir, const KeptLines& kept);
 
   // One event with a scalar for each number of the line. kIo; the file holds whole records all the
   // same.

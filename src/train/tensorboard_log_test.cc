@@ -56,7 +56,7 @@ TEST(Crc32c, IsThatOfTheStandard) { EXPECT_EQ(io::Crc32c("123456789"), 0xe306928
 
 TEST(TensorboardLog, HasTheTagsOfHuggingFacesTrainer) {
   const TempDir d;
-  TensorboardLog log(d.path(), 0, {});
+  TensorboardLog log(d.path(), {});
   log.Write(Trained(1));
   log.Write(Trained(300));  // a varint of two bytes
   log.Write(Evaluated(300));
@@ -67,14 +67,14 @@ TEST(TensorboardLog, HasTheTagsOfHuggingFacesTrainer) {
 TEST(TensorboardLog, AResumedRunRepeatsNoStep) {
   const TempDir d;
   {
-    TensorboardLog log(d.path(), 0, {});
+    TensorboardLog log(d.path(), {});
     for (const idx_t step : {10, 20, 30}) log.Write(Trained(step));
     log.Write(Evaluated(20));
   }
   // The checkpoint of update 20 does not know that evaluation.
   const std::string whole = GetFile(d / kEventsFile);
   {
-    TensorboardLog log(d.path(), 20, {});
+    TensorboardLog log(d.path(), {20, {}});
     log.Write(Evaluated(20));
     log.Write(Trained(30));
   }
@@ -82,10 +82,10 @@ TEST(TensorboardLog, AResumedRunRepeatsNoStep) {
       Scalars(GetFile(d / kEventsFile)),
       Joined(
           {LinesOf(10), LinesOf(20), {"20 eval/loss 1.5", "20 eval/accuracy 0.5"}, LinesOf(30)}));
-  { TensorboardLog log(d.path(), 20, 20); }
+  { TensorboardLog log(d.path(), {20, 20}); }
   EXPECT_EQ(Scalars(GetFile(d / kEventsFile)),
             Joined({LinesOf(10), LinesOf(20), {"20 eval/loss 1.5", "20 eval/accuracy 0.5"}}));
-  { TensorboardLog log(d.path(), 0, {}); }
+  { TensorboardLog log(d.path(), {}); }
   EXPECT_THAT(Scalars(GetFile(d / kEventsFile)), ElementsAre());
 }
 
@@ -93,7 +93,7 @@ TEST(TensorboardLog, ADamagedTailIsDropped) {
   const TempDir d;
   std::string two;
   {
-    TensorboardLog log(d.path(), 0, {});
+    TensorboardLog log(d.path(), {});
     log.Write(Trained(10));
     two = GetFile(d / kEventsFile);
     log.Write(Trained(20));
@@ -107,11 +107,11 @@ TEST(TensorboardLog, ADamagedTailIsDropped) {
        {whole.substr(0, whole.size() - 1), whole.substr(0, two.size() + 5), flipped, long_length,
         two + std::string(40, 'x')}) {
     test::PutFile(d / kEventsFile, damaged);
-    { TensorboardLog log(d.path(), 100, 100); }
+    { TensorboardLog log(d.path(), {100, 100}); }
     EXPECT_EQ(GetFile(d / kEventsFile), two);
   }
   test::PutFile(d / kEventsFile, "not a file of events");
-  { TensorboardLog log(d.path(), 100, 100); }
+  { TensorboardLog log(d.path(), {100, 100}); }
   EXPECT_THAT(Scalars(GetFile(d / kEventsFile)), ElementsAre());
 }
 

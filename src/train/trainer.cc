@@ -48,8 +48,9 @@ class Trainer {
         weights_(ranks_.world(), shares_),
         exchanged_(ranks_.world()) {
     if (!ranks_.first()) return;
-    metrics_.emplace(options.output, Resumes(options) ? state_.step : 0, EvaluatedStep(state_),
-                     options.checkpoints.tensorboard);
+    KeptLines kept{Resumes(options) ? state_.step : 0, EvaluatedStep(state_)};
+    kept.sums_open = state_.unlogged.updates > 0 && state_.skipped_in_a_row == 0;
+    metrics_.emplace(options.output, kept, options.checkpoints.tensorboard);
   }
 
   TrainResult Run() {
@@ -72,6 +73,7 @@ class Trainer {
         Save(Failure::kMayBeSurvived);
       }
     }
+    LogMeans();
     if (!stopped) stopped = !Finish();
     return Result(stopped);
   }
@@ -134,6 +136,7 @@ class Trainer {
       saved_step_ = state->step;
       resumed_ = true;
       earlier_s_ = state->seconds;
+      last_ = UpdateBefore(*state, options_);
       Note(fmt::format("resumed at step {}", state->step));
       return std::move(*state);
     }
@@ -404,12 +407,19 @@ class Trainer {
   // A line says what the updates since the last one were like: their means. One that was skipped
   // has a line of its own.
   void LogStep(const TrainEvent& event) {
+    last_ = event;
     if (event.skipped) return Log(event);
     state_.unlogged.Add(event);
     if (event.step % options_.checkpoints.log_every != 0 && event.step != options_.steps) return;
-    TrainEvent means = state_.unlogged.Means(event);
-    means.bits_per_byte = task_.BitsPerByte(means.loss);
+    LogMeans();
     state_.unlogged = {};
+  }
+  // Also where a run ends between two lines. Then the sums stay in the state: a resumed run drops
+  // this line, and its next one has the means over these updates too (KeptLines::sums_open).
+  void LogMeans() {
+    if (state_.unlogged.updates == 0 || last_.skipped) return;
+    TrainEvent means = state_.unlogged.Means(last_);
+    means.bits_per_byte = task_.BitsPerByte(means.loss);
     Log(means);
   }
 
@@ -546,6 +556,7 @@ class Trainer {
   bool told_of_no_value_ = false;
   double longest_update_s_ = 0.0;
   TrainTimes times_;
+  TrainEvent last_;                   // of the newest update
   std::deque<TrainEvent> unwritten_;  // lines of metrics.jsonl
   RunState state_;
   const std::shared_ptr<const ParameterShares> shares_;
