@@ -42,11 +42,12 @@ const std::string kRunNotes =
     "--beta1, --beta2 (AdamW), --beta2-decay, --update-clip (Adafactor), --momentum,\n"
     "--nesterov (SGD). Ctrl-C, SIGTERM and SIGHUP save and leave; SIGUSR1 saves.\n";
 
-// Options about reading texts that a training and `longspan eval` have in common.
+// Options about reading texts that a training and `longspan eval` have in common. The run's folder
+// says how long its rows are.
 constexpr const char* kRepeatedOptions[] = {
     "--format",       "--encoding",     "--skip-bad",   "--text-column", "--text-pair-column",
     "--label-column", "--token-column", "--tag-column", "--span-field",  "--label-names",
-    "--tokens",       "--overflow",     "--stride",     "--max-answer"};
+    "--overflow",     "--stride",       "--max-answer"};
 
 }  // namespace
 

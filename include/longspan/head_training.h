@@ -19,7 +19,7 @@ namespace longspan {
 // What every evaluation of such a model needs to know.
 struct HeadEvalOptions {
   std::filesystem::path model, file;  // the model's folder; what it is measured on
-  idx_t tokens = 0;                   // the longest row; 0: all that the model has positions for
+  idx_t tokens = 0;                   // the longest row; 0: as the folder says, else all positions
   ReformerOptions reformer;           // of a Reformer
   DataOptions data;                   // how the file is read
 };

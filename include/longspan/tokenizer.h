@@ -125,8 +125,9 @@ class Tokenizer {
 // The text with U+FFFD for each longest invalid piece of UTF-8, as Python's errors="replace".
 std::string ReplaceInvalid(std::string_view text);
 
-// The built-in one: id = byte + 2. Offsets are those of whole characters.
-std::unique_ptr<Tokenizer> MakeBytesTokenizer();
+// The built-in one: id = byte + 2. Offsets are those of whole characters. `longest`: what longest()
+// returns.
+std::unique_ptr<Tokenizer> MakeBytesTokenizer(std::optional<idx_t> longest = std::nullopt);
 
 }  // namespace longspan::text
 #pragma GCC visibility pop

@@ -186,9 +186,10 @@ class TrainOptions(TaskOptions, total=False):
 class EvalOptions(TaskOptions, total=False):
     """Options of evaluate(). Those that are not described here are as in TaskOptions.
 
-    tokens: of a row or a window; 0: the model's positions. stride: also the advance of a language
-        model's window. held_out: the last part (0, 1] of the text, which counts, "lm", "mlm".
-        seed: of the masks, "mlm". lm_bias: False leaves out a Reformer's head bias, "lm", "mlm".
+    tokens: of a row or a window; 0: as the model's folder says, else its positions. stride: also
+        the advance of a language model's window. held_out: the last part (0, 1] of the text, which
+        counts, "lm", "mlm". seed: of the masks, "mlm". lm_bias: False leaves out a Reformer's head
+        bias, "lm", "mlm".
     """
 
     tokens: int

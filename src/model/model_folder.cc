@@ -301,10 +301,12 @@ void SetLongestText(const fs::path& folder, idx_t tokens, std::string_view token
   const bool has_vocabulary = io::Exists(folder / "vocab.txt") ||
                               io::Exists(folder / "vocab.json") ||
                               io::Exists(folder / "tokenizer.json");
-  if (io::Exists(tokenizer) || has_vocabulary) {
+  if (io::Exists(tokenizer) || has_vocabulary || tokenizer_class.empty()) {
     json object = io::Exists(tokenizer) ? ReadObject(tokenizer) : json::object();
     object["model_max_length"] = tokens;
-    if (io::IsNullOrAbsent(object, "tokenizer_class")) object["tokenizer_class"] = tokenizer_class;
+    if (!tokenizer_class.empty() && io::IsNullOrAbsent(object, "tokenizer_class")) {
+      object["tokenizer_class"] = tokenizer_class;
+    }
     io::WriteFileAtomic(tokenizer, io::DumpJson(object));
   }
   // Older folders have the file of another family, or have it beside the transformer that they came

@@ -49,7 +49,9 @@ std::string FilesLeftOut(const std::filesystem::path& folder,
 // Tells the files in `folder` that read texts how long one may be: model_max_length in
 // tokenizer_config.json (written when a vocabulary is there without it; `tokenizer_class` is
 // added where it is missing), max_seq_length in sentence_bert_config.json or its older forms
-// (sentence_config.h), here and in the folders of modules.json.
+// (sentence_config.h), here and in the folders of modules.json. An empty `tokenizer_class`: the
+// folder has a tokenizer, perhaps one of bytes, so the file is written in any case, without a
+// class.
 void SetLongestText(const std::filesystem::path& folder, idx_t tokens,
                     std::string_view tokenizer_class);
 

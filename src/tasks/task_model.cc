@@ -49,7 +49,8 @@ std::vector<TokenRange> OwnTokens(std::span<const text::Encoding> windows, int s
   return own;
 }
 
-idx_t DefaultRowTokens(const text::Tokenizer& tokenizer, idx_t positions) {
+idx_t RowTokensFor(idx_t asked, const text::Tokenizer& tokenizer, idx_t positions) {
+  if (asked > 0) return asked;
   const auto told = tokenizer.longest();
   return told ? std::clamp<idx_t>(*told, 1, positions) : positions;
 }
@@ -89,7 +90,7 @@ TaskModel::TaskModel(Model model, TaskOptions options) {
   Check(o.max_length <= inside.longest, ErrorCode::kUsage,
         "tokens: {} is not from 1 to {}, the model's positions", o.max_length, inside.longest);
   // Who asks for a length knows better than the files.
-  inside.longest = o.max_length > 0 ? o.max_length : DefaultRowTokens(tokenizer, inside.longest);
+  inside.longest = RowTokensFor(o.max_length, tokenizer, inside.longest);
   inside_ = std::make_shared<const Inside>(std::move(inside));
 }
 

@@ -32,9 +32,9 @@ struct RowRule {
 std::vector<text::Encoding> EncodeRows(const text::Tokenizer& tokenizer, const TaskText& text,
                                        const RowRule& rule, const std::string& name);
 
-// Tokens of a row where nobody says how many: as many as the tokenizer's files say, at most
-// `positions`, those of the model.
-idx_t DefaultRowTokens(const text::Tokenizer& tokenizer, idx_t positions);
+// Tokens of a row: `asked`, or where nobody asks (0) as many as the tokenizer's files say, at most
+// `positions`, those of the model. A training over rows leaves its length there (RowTask).
+idx_t RowTokensFor(idx_t asked, const text::Tokenizer& tokenizer, idx_t positions);
 
 // Rows that ran through the encoder together.
 struct TaskBatch {

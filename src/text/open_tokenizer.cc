@@ -291,7 +291,9 @@ std::unique_ptr<Tokenizer> OpenTokenizer(const fs::path& given,
           "tokenizer.json",
           source, name);
   }
-  if (IsByteModel(directory / "config.json", byte_models)) return MakeBytesTokenizer();
+  if (IsByteModel(directory / "config.json", byte_models)) {
+    return MakeBytesTokenizer(ReadTokenizerSettings(directory).longest);
+  }
   Fail(ErrorCode::kFormat,
        "{}: no tokenizer: neither tokenizer.json, vocab.json with merges.txt, vocab.txt, "
        "spiece.model nor the config.json of a Reformer on bytes (vocab_size {} or more)",

@@ -374,6 +374,9 @@ TEST(OpenTokenizer, BytesOrNothing) {
   PutFile(folder / "config.json", R"({"model_type": "reformer", "vocab_size": 258})");
   constexpr std::string_view kByteModels[] = {"reformer"};
   EXPECT_EQ(OpenTokenizer(folder.path(), kByteModels)->kind(), "bytes");
+  EXPECT_FALSE(OpenTokenizer(folder.path(), kByteModels)->longest());
+  PutFile(folder / "tokenizer_config.json", R"({"model_max_length": 96})");
+  EXPECT_EQ(OpenTokenizer(folder.path(), kByteModels)->longest(), 96);
   Refused(folder, "no tokenizer", __LINE__);  // without a word that its ids may be bytes
   PutFile(folder / "config.json", R"({"model_type": "reformer", "vocab_size": 257})");
   Refused(folder, "no tokenizer", __LINE__, kByteModels);

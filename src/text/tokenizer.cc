@@ -11,7 +11,8 @@ namespace {
 
 class BytesModel final : public Tokenizer {
  public:
-  BytesModel() {
+  explicit BytesModel(std::optional<idx_t> longest) {
+    longest_ = longest;
     special_.pad = BytesTokenizer::kPad;
     special_.eos = BytesTokenizer::kEndOfText;
   }
@@ -171,6 +172,8 @@ std::vector<Encoding> Tokenizer::EncodePair(std::string_view first, std::string_
   return Rows(rows, options);
 }
 
-std::unique_ptr<Tokenizer> MakeBytesTokenizer() { return std::make_unique<BytesModel>(); }
+std::unique_ptr<Tokenizer> MakeBytesTokenizer(std::optional<idx_t> longest) {
+  return std::make_unique<BytesModel>(longest);
+}
 
 }  // namespace longspan::text

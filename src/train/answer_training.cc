@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "families/families.h"
+#include "tasks/task_model.h"
 #include "train/answer_task.h"
 #include "train/row_training.h"
 #include "train/task_options.h"
@@ -43,13 +44,14 @@ AnswerEval EvaluateQuestionAnswering(Context& context, const AnswerEvalOptions& 
   const idx_t tokens = TokensOfRows(o.tokens, info);
   const AnsweredTexts texts = ReadAnsweredTexts({o.file}, o.data, &notes);
   const auto tokenizer = OpenModelTokenizer(o.model);
-  const AnswerRows rows = TokenizeAnswered(context, *tokenizer, texts, info, o.task, tokens, true);
+  const idx_t longest = RowTokensFor(o.tokens, *tokenizer, tokens);
+  const AnswerRows rows = TokenizeAnswered(context, *tokenizer, texts, info, o.task, longest, true);
   const GlobalPolicy global =
       ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
   AnswerEval result =
       EvaluateAnswers(context, *model, global, rows, texts, o.task.longest, texts.unanswerable(),
                       AgreedHooks(context, model->parameters(), rows.fingerprint), predictions);
-  result.tokens = tokens;
+  result.tokens = longest;
   result.notes = std::move(notes);
   return result;
 }

@@ -5,6 +5,7 @@
 
 #include "families/families.h"
 #include "tasks/scores.h"
+#include "tasks/task_model.h"
 #include "train/choice_task.h"
 #include "train/row_training.h"
 #include "train/task_options.h"
@@ -59,14 +60,15 @@ ChoiceEval EvaluateMultipleChoice(Context& context, const ChoiceEvalOptions& o,
   const idx_t tokens = TokensOfRows(o.tokens, info);
   const ChoiceTexts texts = ReadChoiceTexts({o.file}, o.data, &notes);
   const auto tokenizer = OpenModelTokenizer(o.model);
-  const ChoiceRows rows = TokenizeChoices(context, *tokenizer, texts, info, o.task, tokens);
+  const idx_t longest = RowTokensFor(o.tokens, *tokenizer, tokens);
+  const ChoiceRows rows = TokenizeChoices(context, *tokenizer, texts, info, o.task, longest);
   const GlobalPolicy global =
       ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
   std::vector<float> logits;
   ChoiceEval result =
       EvaluateChoices(context, *model, global, rows,
                       AgreedHooks(context, model->parameters(), rows.fingerprint), &logits);
-  result.tokens = tokens;
+  result.tokens = longest;
   result.notes = std::move(notes);
   if (predictions != nullptr) *predictions = ChosenAnswersOf(texts, rows, logits);
   return result;

@@ -94,7 +94,7 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
   target.by_id = texts.one_hot > 0;
   const auto tokenizer = OpenModelTokenizer(o.model);
   const ClassifyLimits limits =
-      ClassifyLimitsOf(o.tokens > 0 ? tokens : DefaultRowTokens(*tokenizer, tokens), o.task);
+      ClassifyLimitsOf(RowTokensFor(o.tokens, *tokenizer, tokens), o.task);
   const ClassifyRows rows = TokenizeRows(context, *tokenizer, texts, target, info, limits);
   const std::string note = NoteOfLongTexts(rows, limits.tokens);
   if (!note.empty()) notes.push_back(fmt::format("{}: {}", texts.source, note));

@@ -281,13 +281,18 @@ TEST_F(TrainingInWindows, EachWindowIsARowWithTheLabelOfItsText) {
   Train("pieces", "pieces.jsonl", Overflow::kWindow);
   EXPECT_EQ(Weights("whole"), Weights("pieces"));
   EXPECT_EQ(result.held_out_texts, 6);
-  // What was measured is what the folder is asked for.
+  // What was measured is what the folder is asked for: it knows the length of its rows, and so do
+  // its checkpoints.
   ClassifierEvalOptions o;
   o.model = d_ / "whole";
   o.file = d_ / "whole.jsonl";
-  o.tokens = kTokens;
   Context context(1);
   const ClassifierEval e = EvaluateClassifier(context, o);
+  EXPECT_EQ(e.tokens, kTokens);
+  for (const char* folder : {"whole", "whole/checkpoint-2"}) {
+    EXPECT_EQ(TaskModel::Load(d_ / folder).longest(), kTokens) << folder;
+  }
+  EXPECT_EQ(TaskModel::Load(d_ / "start").longest(), 32);
   EXPECT_EQ(e.in_windows, 6);
   EXPECT_EQ(e.loss, result.eval_loss);
   EXPECT_EQ(e.accuracy, result.metrics[0].value);

@@ -214,6 +214,40 @@ TEST_F(HeadTraining, SameBitsForAnyThreadsAndInterruptions) {
   }
 }
 
+// How long the rows are that a folder is evaluated on.
+idx_t EvaluatedTokens(const std::string& task, const fs::path& model, const fs::path& rows) {
+  Context context(1);
+  const auto options = [&](auto o) {
+    o.model = model;
+    o.file = rows;
+    return o;
+  };
+  if (task == "token-classify") {
+    return EvaluateTokenClassifier(context, options(TokenClassEvalOptions())).tokens;
+  }
+  if (task == "qa") return EvaluateQuestionAnswering(context, options(AnswerEvalOptions())).tokens;
+  return EvaluateMultipleChoice(context, options(ChoiceEvalOptions())).tokens;
+}
+
+TEST_F(HeadTraining, ARunAndItsCheckpointsRememberHowLongTheirRowsWere) {
+  for (const std::string task : kHeadTasks) {
+    PutRows(task, 4);
+    TrainOptions o = Options(task, task);
+    o.tokens = 32;
+    o.steps = 1;
+    Train(task, o);
+    const fs::path rows = o.data.eval;
+    EXPECT_EQ(EvaluatedTokens(task, o.output, rows), 32) << task;
+    EXPECT_EQ(EvaluatedTokens(task, o.output / "checkpoint-1", rows), 32) << task;
+    // Longer rows are learnt by who asks for them.
+    o.model = o.output;
+    o.output = d_ / (task + "-longer");
+    o.tokens = 48;
+    Train(task, o);
+    EXPECT_EQ(EvaluatedTokens(task, o.output, rows), 48) << task;
+  }
+}
+
 // What is learnt is found again in the folder, by the same measures.
 class HeadsLearnTenRows : public HeadTraining {
  protected:

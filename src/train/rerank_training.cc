@@ -8,6 +8,7 @@
 #include "families/families.h"
 #include "longspan/counted.h"
 #include "longspan/files.h"
+#include "tasks/task_model.h"
 #include "train/evaluate.h"
 #include "train/rerank_task.h"
 #include "train/row_training.h"
@@ -101,9 +102,10 @@ RerankerEval EvaluateReranker(Context& context, const RerankerEvalOptions& o) {
   Check(info.label_count() == 1, ErrorCode::kFormat, "{}: has {} labels; a reranker has one",
         io::Escape(o.model.string()), info.label_count());
   const CrossEncoderFolder folder = ReadCrossEncoderFolder(o.model);
-  const ClassifyLimits limits = LimitsOf(o.tokens, o.task.overflow, folder, info);
+  ClassifyLimits limits = LimitsOf(o.tokens, o.task.overflow, folder, info);
   JudgedTexts texts = ReadJudgedTexts({o.file}, o.data, o.task.columns, &notes);
   const auto tokenizer = OpenModelTokenizer(o.model);
+  limits.tokens = RowTokensFor(o.tokens, *tokenizer, limits.tokens);
   const JudgedRows rows =
       TokenizeJudged(context, *tokenizer, std::move(texts), folder, info, limits);
   const GlobalPolicy global =

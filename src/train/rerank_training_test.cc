@@ -73,6 +73,7 @@ class RerankTraining : public testing::Test {
 TEST_F(RerankTraining, LearnsWhatIsRelevant) {
   TrainOptions o = Options("lists.jsonl", "run");
   o.steps = 40;
+  o.tokens = 16;
   o.compute.dropout = 0.0;
   o.checkpoints.eval_every = o.checkpoints.save_every = 0;
   const TrainResult result = Train(o);
@@ -87,11 +88,13 @@ TEST_F(RerankTraining, LearnsWhatIsRelevant) {
   Context context(1);
   const RerankerEval measured = EvaluateReranker(context, eval);
   EXPECT_EQ(measured.loss, result.eval_loss);
+  EXPECT_EQ(measured.tokens, 16);
   EXPECT_EQ(measured.pairs, 36);
   EXPECT_EQ(measured.queries, 12);
   EXPECT_EQ(measured.average_precision, 1.0);
   // The folder is a reranker, and goes on learning with the head that it has.
   const Reranker reranker = Reranker::Load(o.output);
+  EXPECT_EQ(reranker.model().longest(), 16);
   const std::vector<std::string> texts = {"e f", "c t d", "c s d"};
   EXPECT_EQ(reranker.Rank(context, "a b", texts, 1)[0].text, 2);
   o.model = o.output;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/rng.h"
+#include "model/model_folder.h"
 
 namespace longspan {
 
@@ -53,6 +54,16 @@ std::vector<std::string> RowTask::RowsOf(idx_t micro) const {
   std::vector<std::string> rows;
   for (const idx_t row : Micro(micro)) rows.push_back(Where(row));
   return rows;
+}
+
+void RowTask::SaveBeside(const std::filesystem::path& directory) const {
+  TextTask::SaveBeside(directory);
+  SetLongestText(directory, options().tokens, {});
+}
+
+void RowTask::Save(const std::filesystem::path& directory) {
+  TextTask::Save(directory);
+  SetLongestText(directory, options().tokens, {});
 }
 
 }  // namespace longspan

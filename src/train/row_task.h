@@ -2,6 +2,7 @@
 // its loss.
 #pragma once
 
+#include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +20,10 @@ class RowTask : public TextTask {
   StepSize Draw(idx_t step) final;
   TaskLoss Accumulate(Context& context, idx_t micro, float scale, const StepDropout& dropout) final;
   std::vector<std::string> RowsOf(idx_t micro) const final;
+  // With the length of the rows in the tokenizer's files: what is asked of the model, and what
+  // measures it, then reads rows as long as those that it learned from and was measured on.
+  void SaveBeside(const std::filesystem::path& directory) const final;
+  void Save(const std::filesystem::path& directory) final;
 
  protected:
   // `lengths`: tokens of each row.

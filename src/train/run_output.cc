@@ -43,9 +43,9 @@ std::vector<std::string> VisibleNames(const fs::path& output) {
   return names;
 }
 
-// The files of every model.
-constexpr std::array<const char*, 3> kModelNames = {"config.json", "generation_config.json",
-                                                    "model.safetensors"};
+// The files of every model, and the one that says how long its rows are.
+constexpr std::array<const char*, 4> kModelNames = {"config.json", "generation_config.json",
+                                                    "model.safetensors", "tokenizer_config.json"};
 
 // A file as the run left it.
 struct Written {

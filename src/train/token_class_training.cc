@@ -4,6 +4,7 @@
 
 #include "base/errors.h"
 #include "families/families.h"
+#include "tasks/task_model.h"
 #include "text/unicode.h"
 #include "train/class_weights.h"
 #include "train/row_training.h"
@@ -76,15 +77,16 @@ TokenClassEval EvaluateTokenClassifier(Context& context, const TokenClassEvalOpt
   const idx_t tokens = TokensOfRows(o.tokens, info);
   const TaggedTexts texts = ReadTaggedTexts({o.file}, o.data, o.task, &notes);
   const auto tokenizer = OpenModelTokenizer(o.model);
+  const idx_t longest = RowTokensFor(o.tokens, *tokenizer, tokens);
   const TaggedRows rows =
-      TokenizeTagged(context, *tokenizer, texts, info.labels, info, o.task, tokens);
+      TokenizeTagged(context, *tokenizer, texts, info.labels, info, o.task, longest);
   const GlobalPolicy global =
       ResolveGlobal(info, GlobalPolicy(o.task.global, tokenizer.get()), &notes);
   std::vector<std::int32_t> said;
   TokenClassEval result =
       EvaluateTagged(context, *model, info.labels, global, rows,
                      AgreedHooks(context, model->parameters(), rows.fingerprint), &said);
-  result.tokens = tokens;
+  result.tokens = longest;
   result.notes = std::move(notes);
   if (predictions != nullptr) *predictions = TaggedWordsOf(texts, rows, said, info.labels);
   return result;

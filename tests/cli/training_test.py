@@ -393,9 +393,10 @@ class Training(Case):
         self.assertRegex(result.stderr, r"train: \d+ of 120 texts have more than 12 tokens and are "
                                         r"read in \d+ windows; the longest has 26")
         self.assertRegex(result.stderr, r"held out: \d+ of 60 texts have more than 12 tokens")
-        self.assertIn("TEST.csv --tokens 12 --overflow window --stride 2\n", result.stdout)
+        self.assertIn("TEST.csv --overflow window --stride 2\n", result.stdout)
         refused = self.classify(self.dir / "no", "--steps", "2", *windows, code=2)
         self.assertIn("stride: it is what neighbouring windows share", refused.stderr)
+        windows = ["--stride", "2"]  # the run knows how long its rows were
         asked = json.loads(self.ok("classify", "-m", judge, self.dir / "test.csv", "--json",
                                    *windows))["results"]
         evaluated = run("eval", "-m", judge, self.dir / "test.csv", "--json", "--predictions",
