@@ -185,7 +185,7 @@ std::string Labels(const LabelStats& s, const std::string& field) {
       others += c.rows;
       continue;
     }
-    const std::string name = ClipWithDots(Printable(c.label), kLabelColumns);
+    const std::string name = ClipWithDots(PrintableName(c.label), kLabelColumns);
     const auto blanks = static_cast<std::size_t>(std::max<idx_t>(0, 19 - Columns(name)));
     text += fmt::format("{}{}  {:>10}  {:>6.2f}\n", std::string(blanks, ' '), name, c.rows,
                         Share(c.rows, s.rows));

@@ -157,7 +157,7 @@ void AddNameCounts(const RowStats& stats, PartTable* table) {
     const bool more = names.size() > kMostShownNames;
     if (more) names.resize(kMostShownNames);
     for (const std::string& name : names) {
-      table->Line(name, [&](const RowPartStats& p) -> std::optional<std::string> {
+      table->Line(PrintableName(name), [&](const RowPartStats& p) -> std::optional<std::string> {
         const NameCounts* own = FindNamed(p.names, group.what, &NameCounts::what);
         if (own == nullptr) return std::nullopt;
         const LabelCount* count = FindNamed(own->counts, name, &LabelCount::label);
@@ -174,6 +174,12 @@ std::string BadRows(const RowPartStats& part) {
   for (const std::string& bad : part.bad_rows) text += "  " + Printable(bad) + "\n";
   const auto more = part.bad - static_cast<idx_t>(part.bad_rows.size());
   if (more > 0) text += fmt::format("  and {} more\n", more);
+  return text;
+}
+
+std::string LabelTwins(const RowPartStats& part) {
+  std::string text;
+  for (const std::string& twin : part.label_twins) text += "  " + Printable(twin) + "\n";
   return text;
 }
 
@@ -199,6 +205,7 @@ OrderedJson PartJson(const RowPartStats& part, const RowStatsOptions& options, b
                    {"duplicates", part.duplicates},
                    {"contradictions", part.contradictions}};
   if (held_out) j["in_training"] = part.in_training;
+  if (!part.label_twins.empty()) j["label_twins"] = part.label_twins;
   j["numbers"] = OrderedJson::object();
   for (const NamedNumber& number : part.numbers) {
     std::string key = number.name;
@@ -240,6 +247,9 @@ std::string RowStatsText(const RowStats& stats, const RowStatsOptions& options) 
   std::string bad = BadRows(stats.train);
   if (stats.held_out) bad += BadRows(*stats.held_out);
   if (!bad.empty()) text += "\nrows that cannot be used\n" + bad;
+  std::string twins = LabelTwins(stats.train);
+  if (stats.held_out) twins += LabelTwins(*stats.held_out);
+  if (!twins.empty()) text += "\nlabels that a training stops at: write them alike\n" + twins;
   return text;
 }
 

@@ -59,6 +59,13 @@ std::string ShellWord(const std::string& word) {
   return quoted + "'";
 }
 
+std::string PrintableName(std::string_view name) {
+  constexpr std::string_view kBlanks = " \t\r\n\v\f";
+  const bool bare = !name.empty() && kBlanks.find(name.front()) == kBlanks.npos &&
+                    kBlanks.find(name.back()) == kBlanks.npos;
+  return bare ? Printable(name) : "\"" + Printable(name) + "\"";
+}
+
 std::string LowerAscii(std::string_view text) {
   std::string lower(text);
   for (char& c : lower) {

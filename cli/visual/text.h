@@ -12,6 +12,10 @@ namespace longspan::cli {
 // Keeps file names from driving a terminal and from breaking an XML file.
 std::string Printable(std::string_view text);
 
+// Printable(), between quotation marks if a blank begins or ends it, or if it is empty: so that a
+// table shows the blank.
+std::string PrintableName(std::string_view name);
+
 // Printable(), with &, <, >, " and ' written as XML entities.
 std::string EscapeXml(std::string_view text);
 

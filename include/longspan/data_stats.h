@@ -163,7 +163,10 @@ struct RowPartStats {
   idx_t in_training = 0;              // of held-out rows: those whose texts a training row has
   std::vector<NamedNumber> numbers;   // what else is there to count, by the task
   std::vector<NameCounts> names;      // by the task
-  std::vector<RowLengths> lengths;    // by the task; none of the rows' may be missing
+  // Of kClassify: labels that differ from an earlier one only by blanks around them or by case, a
+  // line for each, with both places. A training from a model without these labels stops at them.
+  std::vector<std::string> label_twins;
+  std::vector<RowLengths> lengths;  // by the task; none of the rows' may be missing
 };
 
 // What the rows of a training are.

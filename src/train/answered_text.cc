@@ -37,7 +37,7 @@ class AnsweredReader {
 
   void Read(const std::vector<std::filesystem::path>& files, std::vector<std::string>* notes) {
     out_->source = ReadRowFiles(
-        files, rules_, "questions with answers",
+        files, rules_, "questions with answers", "qa",
         [&](const data::Row& row, bool table) { Add(row, table); }, notes);
     out_->fingerprint = digest_.Fingerprint();
   }

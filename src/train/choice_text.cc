@@ -62,7 +62,7 @@ class ChoiceReader {
 
   void Read(const std::vector<std::filesystem::path>& files, std::vector<std::string>* notes) {
     out_->source = ReadRowFiles(
-        files, rules_, "questions with choices",
+        files, rules_, "questions with choices", "multiple-choice",
         [&](const data::Row& row, bool table) { Add(row, table); }, notes);
     out_->fingerprint = digest_.Fingerprint();
   }

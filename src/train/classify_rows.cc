@@ -2,13 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <optional>
 #include <utility>
 
 #include "base/errors.h"
 #include "base/parse_number.h"
-#include "io/ascii.h"
 #include "longspan/counted.h"
 #include "longspan/files.h"
 #include "parallel/parallel_for.h"
@@ -16,75 +13,22 @@
 #include "tasks/task_model.h"
 #include "train/class_weights.h"
 #include "train/classify_task.h"
+#include "train/label_twins.h"
 #include "train/row_training.h"
 
 namespace longspan {
 namespace {
-
-// "reviews.csv:12": of several files each row knows its own.
-std::string WhereOf(const LabelledTexts& texts, const LabelledText& row) {
-  return row.where.empty() ? fmt::format("{}:{}", texts.source, row.line) : row.where;
-}
 
 bool LooksLikeFraction(std::string_view text) {
   const auto value = ParseNumber<double>(text);
   return value && *value != std::floor(*value);
 }
 
-// A number without an exponent in the one way that equal numbers share: "+1.0", "01" and "1" are
-// "1", "-0.0" is "0", and of long ones every digit counts. Absent for what is no such number.
-std::optional<std::string> FoldedNumber(std::string_view text) {
-  const bool negative = text.starts_with('-');
-  if (negative || text.starts_with('+')) text.remove_prefix(1);
-  const std::size_t point = std::min(text.find('.'), text.size());
-  std::string_view whole = text.substr(0, point);
-  std::string_view fraction = text.substr(std::min(point + 1, text.size()));
-  constexpr std::string_view digits = "0123456789";
-  const bool number = whole.find_first_not_of(digits) == whole.npos &&
-                      fraction.find_first_not_of(digits) == fraction.npos &&
-                      whole.size() + fraction.size() > 0;
-  if (!number) return std::nullopt;
-  whole.remove_prefix(std::min(whole.find_first_not_of('0'), whole.size()));
-  fraction = fraction.substr(0, fraction.find_last_not_of('0') + 1);
-  const bool zero = whole.empty() && fraction.empty();
-  std::string folded = negative && !zero ? "-" : "";
-  folded += whole.empty() ? "0" : whole;
-  if (!fraction.empty()) folded += fmt::format(".{}", fraction);
-  return folded;
-}
-
-// Without blanks around it and in small letters, a number in one way of writing: what people take
-// for the same name.
-std::string Folded(std::string_view name) {
-  constexpr std::string_view blanks = " \t\r\n\v\f";
-  name.remove_prefix(std::min(name.find_first_not_of(blanks), name.size()));
-  name = name.substr(0, name.find_last_not_of(blanks) + 1);
-  return FoldedNumber(name).value_or(io::LowerAscii(name));
-}
-
-// kFormat for two names that are meant as one: a typing error, or 1 beside 1.0, tells them apart.
-void CheckNoTwins(const LabelledTexts& texts) {
-  struct First {
-    std::string name, where;
-  };
-  std::map<std::string, First, std::less<>> first;
-  for (const LabelledText& row : texts.rows) {
-    for (const std::string& name : row.labels) {
-      const auto [place, added] = first.emplace(Folded(name), First{name, WhereOf(texts, row)});
-      const First& other = place->second;
-      Check(added || other.name == name, ErrorCode::kFormat,
-            "{}: label \"{}\" differs from \"{}\" of {} only by {}; write both alike",
-            WhereOf(texts, row), io::Escape(name, 60), io::Escape(other.name, 60), other.where,
-            FoldedNumber(place->first) ? "the way in which the number is written"
-                                       : "blanks around it or by case");
-    }
-  }
-}
-
 // ", but has "pos"" where that is what `name` was meant to be; else empty.
 std::string NearLabel(const std::vector<std::string>& labels, std::string_view name) {
   for (const std::string& label : labels) {
-    if (Folded(label) == Folded(name)) return fmt::format("; it has \"{}\"", io::Escape(label, 60));
+    if (FoldedLabel(label) == FoldedLabel(name))
+      return fmt::format("; it has \"{}\"", io::Escape(label, 60));
   }
   return {};
 }
@@ -187,7 +131,7 @@ ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
   } else if (classifier && KnowsAll(info.labels, names)) {
     target.labels = info.labels;
   } else {
-    CheckNoTwins(texts);
+    CheckNoLabelTwins(texts);
     target.labels = names;
   }
   const std::size_t least = target.problem == ProblemType::kSingleLabel ? 2 : 1;

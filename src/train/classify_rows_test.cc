@@ -65,6 +65,17 @@ TEST(ChooseTarget, NamesThatATypingErrorTellsApart) {
       ErrorCode::kFormat, "label \"pos\" differs from \"Pos\" of data.csv:2"));
   EXPECT_TRUE(Throws(
       [] {
+        Chosen({"pos", "neg", "pos ", "POS", " neg", "pos "}, TextModelInfo());
+      },
+      ErrorCode::kFormat,
+      "by case; so do \"POS\" of data.csv:5 and \"pos\", \" neg\" of data.csv:6 and \"neg\"; "
+      "write them alike"));
+  Names many;
+  for (int i = 0; i < 30; ++i) many.push_back(std::string(static_cast<std::size_t>(i), ' ') + "a");
+  EXPECT_TRUE(Throws([&] { Chosen(many, TextModelInfo()); }, ErrorCode::kFormat,
+                     " and 9 more, which `longspan data stats --task classify` lists"));
+  EXPECT_TRUE(Throws(
+      [] {
         Chosen({"pos\t", "pos"}, Classifier({"pos", "neg"}));
       },
       ErrorCode::kFormat, "differs from"));

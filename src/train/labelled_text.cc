@@ -97,7 +97,7 @@ class TableReader {
   // Reads the files, and says which one was the first.
   void Read(const std::vector<std::filesystem::path>& files, std::vector<std::string>* notes) {
     out_->source = ReadRowFiles(
-        files, rules_, "texts with labels",
+        files, rules_, "texts with labels", "classify",
         [&](const data::Row& row, bool table) { Add(row, table); }, notes);
     if (notes != nullptr) AddNotes(notes);
     Finish();

@@ -97,7 +97,7 @@ PairTexts ReadPairTexts(const std::vector<std::filesystem::path>& files, const D
   texts.rows = StoredRows<PairRow>(place);
   PairReader reader(data, columns, &texts);
   texts.source = ReadRowFiles(
-      files, reader.rules(), "pairs of texts",
+      files, reader.rules(), "pairs of texts", "embed",
       [&](const data::Row& row, bool table) { reader.Add(row, table); }, notes);
   texts.fingerprint = reader.Fingerprint();
   return texts;

@@ -91,7 +91,7 @@ JudgedTexts ReadJudgedTexts(const std::vector<std::filesystem::path>& files,
   texts.pairs.rows = StoredRows<LabelledText>(place);
   JudgedReader reader(data, columns, &texts);
   texts.pairs.source = ReadRowFiles(
-      files, reader.rules(), "queries with texts",
+      files, reader.rules(), "queries with texts", "rerank",
       [&](const data::Row& row, bool table) { reader.Add(row, table); }, notes);
   texts.pairs.fingerprint = reader.Fingerprint();
   return texts;

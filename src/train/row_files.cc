@@ -20,7 +20,7 @@ constexpr const char* kIdField = "id";  // what names a row for people, where th
 }  // namespace
 
 std::string ReadRowFiles(const std::vector<std::filesystem::path>& files,
-                         const data::RowRules& rules, const char* what,
+                         const data::RowRules& rules, const char* what, const char* task,
                          const std::function<void(const data::Row& row, bool table)>& add,
                          std::vector<std::string>* notes) {
   Check(!files.empty(), ErrorCode::kUsage, "train: no file of {}", what);
@@ -46,7 +46,11 @@ std::string ReadRowFiles(const std::vector<std::filesystem::path>& files,
         },
         [&](const data::Row& row, const Error& why) {
           const auto& on_bad = rules.options.on_bad;
-          if (!rules.options.skip_bad || (row.ends_file && !on_bad)) throw why;
+          if (!rules.options.skip_bad || (row.ends_file && !on_bad)) {
+            throw Error(why.code(), fmt::format("{}; `longspan data stats --task {}` names all "
+                                                "rows that cannot be used",
+                                                why.what(), task));
+          }
           if (on_bad) on_bad(why);
           ++bad;
         });

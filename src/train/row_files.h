@@ -14,11 +14,12 @@ namespace longspan {
 
 // Reads all rows of files and folders by `rules` and gives them to `add`, with whether the row is a
 // table's, whose fields are text. A row that the reader or `add` refuses (kFormat) ends it, or is
-// left out and counted in `notes` with rules.options.skip_bad. `what` names the rows in messages:
-// "texts with labels". Prose is kUsage, unless the rules read it as columns. kFormat where no row
-// is left; kIo. Returns the first path, escaped.
+// left out and counted in `notes` with rules.options.skip_bad. The error of such a row also says
+// which statistics name them all: those of `task` (ParseDataTask). `what` names the rows in
+// messages: "texts with labels". Prose is kUsage, unless the rules read it as columns. kFormat
+// where no row is left; kIo. Returns the first path, escaped.
 std::string ReadRowFiles(const std::vector<std::filesystem::path>& files,
-                         const data::RowRules& rules, const char* what,
+                         const data::RowRules& rules, const char* what, const char* task,
                          const std::function<void(const data::Row& row, bool table)>& add,
                          std::vector<std::string>* notes);
 

@@ -14,6 +14,7 @@
 #include "train/answer_task.h"
 #include "train/answered_text.h"
 #include "train/choice_text.h"
+#include "train/label_twins.h"
 #include "train/labelled_text.h"
 #include "train/length_stats.h"
 #include "train/pair_rows.h"
@@ -40,6 +41,7 @@ struct CountedRows {
   bool answers = false;  // their places are measured
   std::vector<NamedNumber> numbers;
   std::vector<NameCounts> names;
+  std::vector<std::string> twins;  // of labels
 };
 
 using FileList = std::vector<std::filesystem::path>;
@@ -103,6 +105,7 @@ CountedRows CountLabelled(const RowStatsOptions& options, const FileList& files,
     counted.numbers.push_back(NumberOf("rows without a label", none));
   }
   counted.names.push_back(NamesByCount("labels", "rows", labels));
+  for (const LabelTwin& twin : FindLabelTwins(texts)) counted.twins.push_back(twin.Text());
   return counted;
 }
 
@@ -358,6 +361,7 @@ RowPartStats CountPart(Context& context, const RowStatsOptions& options, const F
   part.rows = std::ssize(counted.rows);
   part.numbers = std::move(counted.numbers);
   part.names = std::move(counted.names);
+  part.label_twins = std::move(counted.twins);
   std::vector<idx_t> lengths, answers;
   for (std::size_t i = 0; i < measured.size(); ++i) {
     const MeasuredRow& own = measured[i];

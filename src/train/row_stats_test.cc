@@ -71,6 +71,19 @@ TEST_F(RowStatsTest, ClassesWithDuplicatesAndHeldOutRows) {
   EXPECT_EQ(Names(*stats.held_out, 0), "labels of rows: x 2, z 1");
 }
 
+TEST_F(RowStatsTest, LabelsThatATypingErrorTellsApart) {
+  const RowStats stats =
+      Stats(DataTask::kClassify, "train.csv", "text,label\na,x\nb,y\nc,X\nd,\"x \"\ne,X\na b,y\n");
+  const std::string file = (d_ / "train.csv").string();
+  const std::string differs =
+      " differs from \"x\" of " + file + ":2 only by blanks around it or by case";
+  EXPECT_EQ(stats.train.label_twins,
+            (std::vector<std::string>{file + ":4: label \"X\"" + differs,
+                                      file + ":5: label \"x \"" + differs}));
+  EXPECT_TRUE(
+      Stats(DataTask::kClassify, "b.csv", "text,label\na,x\nb,y\n").train.label_twins.empty());
+}
+
 TEST_F(RowStatsTest, SetsNumbersAndProse) {
   EXPECT_EQ(
       Names(Stats(DataTask::kClassify, "a.txt", "__label__x __label__y a\n__label__x b\n").train,

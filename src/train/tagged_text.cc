@@ -46,7 +46,7 @@ class TaggedReader {
 
   void Read(const std::vector<std::filesystem::path>& files, std::vector<std::string>* notes) {
     out_->source = ReadRowFiles(
-        files, rules_, "words with tags",
+        files, rules_, "words with tags", "token-classify",
         [&](const data::Row& row, bool table) { Add(row, table); }, notes);
     out_->fingerprint = digest_.Fingerprint();
   }
