@@ -1,5 +1,6 @@
 #include "cli/predictions_file.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -86,6 +87,10 @@ void WriteTable(const ClassifierEval& eval, const Predictions& all, PredictionsF
   for (const std::string& label : all.labels) {
     if (!number) head.push_back("score " + label);
   }
+  head.emplace_back("text");
+  const bool pairs = std::any_of(all.rows.begin(), all.rows.end(),
+                                 [](const Prediction& p) { return !p.text_pair.empty(); });
+  if (pairs) head.emplace_back("text_pair");
   file.WriteFields(head);
   for (std::size_t i = 0; i < all.rows.size(); ++i) {
     const Prediction& p = all.rows[i];
@@ -99,6 +104,8 @@ void WriteTable(const ClassifierEval& eval, const Predictions& all, PredictionsF
       line.push_back(CellOf(p.gold == p.predicted));
       for (const double score : p.scores) line.push_back(CellOf(score));
     }
+    line.push_back(p.text);
+    if (pairs) line.push_back(p.text_pair);
     file.WriteFields(line);
   }
 }
@@ -120,6 +127,8 @@ void WriteLines(const ClassifierEval& eval, const Predictions& all, PredictionsF
         line["scores"].push_back({{"label", all.labels[k]}, {"score", p.scores[k]}});
       }
     }
+    line["text"] = p.text;
+    if (!p.text_pair.empty()) line["text_pair"] = p.text_pair;
     file.Write(line);
   }
 }

@@ -46,8 +46,10 @@ std::string IdField(const std::string& id);
 // What a classifier made of each text, as the whole file.
 //   .jsonl: {"row", "input", "id" where the text has one, "gold", "predicted", "right",
 //           "scores": [{"label", "score"}, ...]}; gold and predicted are a name, of sets a list of
-//           names, of numbers a number (then without "right" and "scores").
+//           names, of numbers a number (then without "right" and "scores"); then "text", and
+//           "text_pair" of a pair, as far as Prediction has them.
 //   .csv, .tsv: the same columns, with one column "score NAME" for each label; sets are JSON lists.
+//           There is a column text_pair if some text is a pair.
 void WritePredictions(const ClassifierEval& eval, const Predictions& predictions,
                       PredictionsFile& file);
 

@@ -33,6 +33,7 @@ pre {
 }
 table.wide { display: block; overflow-x: auto; }
 td.right { font-weight: 700; }
+td.said { white-space: pre-line; min-width: 20rem; }
 )";
 
 // ---- predictions --------------------------------------------------------------------------------
@@ -68,6 +69,10 @@ ReportedPrediction PredictionOf(const ReportJson& line, const std::string& place
   ReportedPrediction p;
   p.input = line["input"].get<std::string>();
   if (line.contains("id")) p.id = LabelText(line["id"]);
+  for (const char* name : {"text", "text_pair"}) {
+    if (!line.contains(name) || !line[name].is_string()) continue;
+    p.text += (p.text.empty() ? "" : "\n") + line[name].get<std::string>();
+  }
   p.gold = LabelText(line["gold"]);
   p.predicted = LabelText(line["predicted"]);
   p.classes = line["gold"].is_string() && line["predicted"].is_string();
@@ -141,13 +146,14 @@ std::string Worst(const std::vector<ReportedPrediction>& all) {
   wrong.resize(std::min(wrong.size(), kMostWorst));
   std::string text =
       "<h3>Worst examples</h3>\n<p>Wrong with the highest score, or farthest from the true "
-      "number.</p>\n<table>\n<tr><th>text</th><th>id</th><th>true</th><th>predicted</th>"
-      "<th>by</th></tr>\n";
+      "number.</p>\n<table>\n<tr><th>place</th><th>id</th><th>true</th><th>predicted</th>"
+      "<th>by</th><th>text</th></tr>\n";
   for (const ReportedPrediction* p : wrong) {
     text += fmt::format(
-        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{:.4g}</td></tr>\n",
-        HtmlText(p->input), HtmlText(p->id), HtmlText(p->gold), HtmlText(p->predicted),
-        p->wrong_by);
+        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{:.4g}</td>"
+        "<td class=\"said\">{}</td></tr>\n",
+        HtmlText(p->input), HtmlText(p->id), HtmlText(p->gold), HtmlText(p->predicted), p->wrong_by,
+        HtmlText(p->text));
   }
   return text + "</table>\n";
 }

@@ -13,6 +13,7 @@ namespace longspan::cli {
 // One line of `eval --predictions FILE.jsonl`.
 struct ReportedPrediction {
   std::string input, id;        // the text's place; its id as JSON, or empty
+  std::string text;             // its beginning, or those of a pair, one a line; empty: not told
   std::string gold, predicted;  // a label, a list of labels as JSON, or a number
   bool right = false;           // false of numbers
   bool classes = false;         // one label each

@@ -81,6 +81,16 @@ TEST_F(Report, KnowsNumbersAndSets) {
   EXPECT_EQ(sets.find("Confusion matrix"), sets.npos);
 }
 
+TEST_F(Report, ShowsTheTextsOfTheWorst) {
+  const std::string page = ReportHtml(
+      Read("{\"input\": \"s:1\", \"gold\": \"a\", \"predicted\": \"b\", \"right\": false, "
+           "\"text\": \"cold <soup>\", \"text_pair\": \"late\"}\n"
+           "{\"input\": \"s:2\", \"gold\": \"a\", \"predicted\": \"b\", \"right\": false, "
+           "\"text\": 7}\n"));
+  EXPECT_NE(page.find("<td class=\"said\">cold &lt;soup&gt;\nlate</td>"), page.npos);
+  EXPECT_NE(page.find("<td class=\"said\"></td>"), page.npos);
+}
+
 TEST_F(Report, NamesWhatIsNoPrediction) {
   for (const char* text :
        {"{}\n", "nothing\n", "{\"input\": 3, \"gold\": 1, \"predicted\": 1}\n"}) {

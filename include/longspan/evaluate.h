@@ -119,8 +119,10 @@ struct ClassifierEvalOptions {
 
 // What a classifier makes of one text. Labels are places in Predictions::labels.
 struct Prediction {
-  std::string input;             // the text's place: "reviews.csv:12", escaped
-  std::string id;                // its field "id" as JSON: "17", "\"a7\""; empty: it has none
+  std::string input;  // the text's place: "reviews.csv:12", escaped
+  std::string id;     // its field "id" as JSON: "17", "\"a7\""; empty: it has none
+  // The first 300 characters of the text, and of the second one of a pair (else empty).
+  std::string text, text_pair;
   std::vector<idx_t> gold;       // the label of the file, of sets any number; of numbers none
   std::vector<idx_t> predicted;  // the same of what the model says
   double gold_value = 0.0;       // of numbers: what the file says; scores[0] is what the model says

@@ -4,6 +4,7 @@
 
 #include "base/errors.h"
 #include "families/families.h"
+#include "longspan/tokenizer.h"
 #include "tasks/task_model.h"
 #include "train/class_weights.h"
 #include "train/classify_task.h"
@@ -27,6 +28,26 @@ void TellAboutLongTexts(const TrainHooks& hooks, const char* part, const Classif
                         idx_t tokens) {
   const std::string note = NoteOfLongTexts(rows, tokens);
   if (!note.empty()) TellNote(hooks, fmt::format("{}: {}", part, note));
+}
+
+// The beginning of a text, for people who read what was predicted of it.
+std::string BeginningOf(std::string_view text) {
+  constexpr std::size_t kCharacters = 300;
+  const std::string valid = text::ReplaceInvalid(text.substr(0, 4 * kCharacters));
+  std::size_t end = 0;
+  for (std::size_t count = 0; end < valid.size(); ++end) {
+    const bool begins = (static_cast<unsigned char>(valid[end]) & 0xC0) != 0x80;
+    if (begins && count++ == kCharacters) break;
+  }
+  return valid.substr(0, end);
+}
+
+void AddTexts(const LabelledTexts& texts, std::vector<Prediction>* predictions) {
+  for (std::size_t n = 0; n < predictions->size(); ++n) {
+    const LabelledText row = texts.rows[n];
+    (*predictions)[n].text = BeginningOf(row.text);
+    (*predictions)[n].text_pair = BeginningOf(row.pair);
+  }
 }
 
 }  // namespace
@@ -107,6 +128,7 @@ ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions&
   result.tokens = limits.tokens;
   if (predictions != nullptr) {
     predictions->rows = PredictionsOf(target, rows, said.scores);
+    AddTexts(texts, &predictions->rows);
     predictions->labels = std::move(target.labels);
   }
   result.notes = std::move(notes);

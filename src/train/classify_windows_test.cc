@@ -182,6 +182,23 @@ TEST_F(ClassifyWindows, TheDefaultsAreThoseOfClassify) {
   }
 }
 
+TEST_F(ClassifyWindows, PredictionsHaveTheBeginningsOfTheirTexts) {
+  ClassifierEvalOptions o;
+  o.model = Model(ProblemType::kSingleLabel);
+  std::string wide;  // 400 characters of two bytes
+  for (int i = 0; i < 400; ++i) wide += "\xC3\xA4";
+  o.file = PutFile(d_ / "rows.jsonl",
+                   Json{{"text", "a b"}, {"text_pair", wide}, {"label", "odd"}}.dump() + "\n" +
+                       Json{{"text", "a b" + wide}, {"label", "even"}}.dump() + "\n");
+  Predictions said;
+  EvaluateClassifier(context_, o, &said);
+  ASSERT_EQ(said.rows.size(), 2u);
+  EXPECT_EQ(said.rows[0].text, "a b");
+  EXPECT_EQ(said.rows[0].text_pair, wide.substr(0, 600));
+  EXPECT_EQ(said.rows[1].text, "a b" + wide.substr(0, 594));
+  EXPECT_EQ(said.rows[1].text_pair, "");
+}
+
 // Of a text in one row nothing changes, and what is too long is told.
 TEST_F(ClassifyWindows, WhatBecomesOfLongTextsIsTold) {
   ClassifierEvalOptions o;

@@ -136,8 +136,9 @@ class Training(Case):
         self.ok("eval", "-m", judge, self.dir / "test.csv", "--predictions", table)
         rows = [json.loads(line) for line in lines.read_text().splitlines()]
         with open(self.dir / "test.csv", newline="") as file:
-            gold = [row["label"] for row in csv.DictReader(file)]
-        self.assertEqual([row["gold"] for row in rows], gold)
+            test = list(csv.DictReader(file))
+        self.assertEqual([row["gold"] for row in rows], [row["label"] for row in test])
+        self.assertEqual([row["text"] for row in rows], [row["text"][:300] for row in test])
         self.assertEqual([row["row"] for row in rows], list(range(1, 61)))
         self.assertTrue(rows[0]["input"].endswith("test.csv:2"), rows[0])
         self.assertEqual(sum(row["right"] for row in rows) / 60, value["accuracy"])
@@ -160,6 +161,7 @@ class Training(Case):
         with open(table, newline="") as file:
             again = list(csv.DictReader(file))
         self.assertEqual([row["predicted"] for row in again], [row["predicted"] for row in rows])
+        self.assertEqual([row["text"] for row in again], [row["text"] for row in rows])
         self.assertEqual(float(again[7]["score has, a"]), rows[7]["scores"][1]["score"])
         self.ok("eval", "-m", judge, self.dir / "test.csv", "--predictions", self.dir / "judged.tsv")
         with open(self.dir / "judged.tsv", newline="") as file:
