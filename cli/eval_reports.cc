@@ -83,6 +83,25 @@ std::string AreasText(const ClassifierEval& e) {
                      ValueText(e.average_precision));
 }
 
+// "no text has the class "nda": ..." where classes or labels have none; what that means for the
+// areas.
+std::string UnusedText(const ClassifierEval& e) {
+  constexpr idx_t kMostNamed = 8;
+  std::string names;
+  idx_t none = 0;
+  for (const ClassScore& s : e.classes) {
+    if (s.support > 0 || ++none > kMostNamed) continue;
+    names += (names.empty() ? "" : ", ") + PrintableName(s.name);
+  }
+  if (none == 0) return "";
+  if (none > kMostNamed) names += fmt::format(" and {} more", none - kMostNamed);
+  const bool sets = e.problem == ProblemType::kMultiLabel;
+  const bool mean = sets || e.classes.size() > 2;
+  return fmt::format("no text has the {} {}: ROC AUC has no value{}\n",
+                     sets ? (none == 1 ? "label" : "labels") : (none == 1 ? "class" : "classes"),
+                     names, mean ? ", and the average precision is the mean over the others" : "");
+}
+
 // Columns have the classes' names where they fit, else numbers that stand before the rows' names.
 std::string Matrix(const Predictions& all, const std::vector<Confusion>& pairs) {
   const auto count = static_cast<idx_t>(all.labels.size());
@@ -289,7 +308,7 @@ std::string ClassifierReport(const ClassifierEval& e, const Predictions& all, bo
   const idx_t right = std::count(e.right.begin(), e.right.end(), true);
   const ShareInterval exact = WilsonInterval(right, e.rows);
   const bool sets = e.problem == ProblemType::kMultiLabel;
-  return texts + ClassTable(e, all) + AreasText(e) +
+  return texts + ClassTable(e, all) + AreasText(e) + UnusedText(e) +
          fmt::format(
              "{} {:.4f} (95 % between {:.4f} and {:.4f}), macro F1 {:.4f}, loss {:.4f}\n",
              sets ? fmt::format("accuracy of labels {:.4f}, whole sets", e.accuracy) : "accuracy",

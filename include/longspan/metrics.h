@@ -72,8 +72,9 @@ double RocAuc(std::span<const std::uint8_t> truth, std::span<const double> score
 // The mean of precision over the steps of recall, from the highest score down; rows of one score
 // are one step. 0 if no row has the label.
 double AveragePrecision(std::span<const std::uint8_t> truth, std::span<const double> scores);
-// The means over K labels, each against the rest; `truth` and `scores` are (N, K). NaN if the area
-// of one label is NaN.
+// The means over K labels, each against the rest; `truth` and `scores` are (N, K). The area is NaN
+// if that of one label is. The precision is the mean over the labels that some row has, 0 if there
+// is none: scikit-learn counts the others as 0.
 double MacroRocAuc(std::span<const std::uint8_t> truth, std::span<const double> scores,
                    idx_t labels);
 double MacroAveragePrecision(std::span<const std::uint8_t> truth, std::span<const double> scores,

@@ -63,8 +63,10 @@ std::vector<Step> StepsOf(std::span<const std::uint8_t> truth, std::span<const d
 }
 
 using BinaryMeasure = double (*)(std::span<const std::uint8_t>, std::span<const double>);
+enum class Labels { kAll, kWithARow };
 
-double MeanOverLabels(BinaryMeasure measure, std::span<const std::uint8_t> truth,
+// 0 where there is no label to take the mean over.
+double MeanOverLabels(BinaryMeasure measure, Labels which, std::span<const std::uint8_t> truth,
                       std::span<const double> scores, idx_t labels) {
   const auto width = static_cast<std::size_t>(std::max<idx_t>(labels, 1));
   Check(labels >= 1 && truth.size() == scores.size() && truth.size() % width == 0,
@@ -73,14 +75,20 @@ double MeanOverLabels(BinaryMeasure measure, std::span<const std::uint8_t> truth
   CompensatedSum sum;
   std::vector<std::uint8_t> has(truth.size() / width);
   std::vector<double> column(has.size());
+  idx_t counted = 0;
   for (std::size_t k = 0; k < width; ++k) {
     for (std::size_t r = 0; r < has.size(); ++r) {
       has[r] = truth[r * width + k];
       column[r] = scores[r * width + k];
     }
-    sum.Add(measure(has, column));
+    const double value = measure(has, column);  // checks the scores of all labels
+    if (which == Labels::kWithARow && std::count(has.begin(), has.end(), 0) == std::ssize(has)) {
+      continue;
+    }
+    sum.Add(value);
+    ++counted;
   }
-  return sum.value() / static_cast<double>(labels);
+  return counted == 0 ? 0.0 : sum.value() / static_cast<double>(counted);
 }
 
 }  // namespace
@@ -178,12 +186,12 @@ double AveragePrecision(std::span<const std::uint8_t> truth, std::span<const dou
 
 double MacroRocAuc(std::span<const std::uint8_t> truth, std::span<const double> scores,
                    idx_t labels) {
-  return MeanOverLabels(RocAuc, truth, scores, labels);
+  return MeanOverLabels(RocAuc, Labels::kAll, truth, scores, labels);
 }
 
 double MacroAveragePrecision(std::span<const std::uint8_t> truth, std::span<const double> scores,
                              idx_t labels) {
-  return MeanOverLabels(AveragePrecision, truth, scores, labels);
+  return MeanOverLabels(AveragePrecision, Labels::kWithARow, truth, scores, labels);
 }
 
 }  // namespace metrics

@@ -57,6 +57,17 @@ TEST(ClassMetricsTest, AreasOfFewRows) {
   EXPECT_TRUE(std::isnan(Accuracy({}, {})));
 }
 
+TEST(ClassMetricsTest, AveragePrecisionIsTheMeanOverLabelsThatOccur) {
+  // The second label orders its rows rightly, the first has 1/2 and then 2/3, nothing has the
+  // third.
+  const std::vector<std::uint8_t> truth = {0, 1, 0, 1, 0, 0, 1, 0, 0};
+  const std::vector<double> scores = {0.9, 0.8, 0.1, 0.8, 0.2, 0.2, 0.7, 0.1, 0.3};
+  EXPECT_DOUBLE_EQ(MacroAveragePrecision(truth, scores, 3), (0.5 * (0.5 + 2.0 / 3.0) + 1.0) / 2.0);
+  EXPECT_TRUE(std::isnan(MacroRocAuc(truth, scores, 3)));
+  EXPECT_EQ(MacroAveragePrecision(std::vector<std::uint8_t>{0, 0}, std::vector<double>{1, 2}, 2),
+            0.0);
+}
+
 TEST(ClassMetricsTest, RefusesWhatDoesNotFit) {
   const std::vector<std::uint8_t> truth = {1, 0};
   const std::vector<double> nan = {0.5, kNotANumber}, three = {1, 2, 3};

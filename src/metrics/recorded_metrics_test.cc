@@ -106,7 +106,12 @@ TEST(RecordedMetrics, Classes) {
     } else {
       const auto width = static_cast<idx_t>(labels);
       ExpectEqual(MacroRocAuc(truth, scores, width), c["auc"]);
-      ExpectEqual(MacroAveragePrecision(truth, scores, width), c["average_precision"]);
+      // scikit-learn counts a label that no row has as 0. Here it has no part in the mean.
+      const auto with_a_row = std::count_if(scored.begin(), scored.end(),
+                                            [](const ClassScore& s) { return s.support > 0; });
+      ExpectEqual(MacroAveragePrecision(truth, scores, width) * static_cast<double>(with_a_row) /
+                      static_cast<double>(width),
+                  c["average_precision"]);
     }
   }
 }
