@@ -144,9 +144,9 @@ std::string TableHead(const PlanCommand& c, const Plan& plan) {
                 "attention:\n",
                 Megabytes(plan.memory), c.memory.empty() ? "available now" : "--memory",
                 c.options.batch);
-  return what + fmt::format("{:<9} {:>10} {:>9}  = {:>8} + {:>8} + {:>8} {:>11} {:>10}\n",
-                            "attention", "tokens", "MB", "weights", "streams", "scratch", "GFLOP",
-                            "time");
+  return what + fmt::format("{:<9} {:>10} {:>8} = {:>8} + {:>8} + {:>8} + {:>8} {:>10} {:>10}\n",
+                            "attention", "tokens", "MB", "weights", "streams", "scratch", "program",
+                            "GFLOP", "time");
 }
 
 // A line below the row, where an update is more than the step.
@@ -171,11 +171,11 @@ std::string UpdateText(const PlanOptions& o, const PlannedUpdate& u) {
 std::string TableRow(const PlanOptions& o, const Plan& plan, const PlannedStep& row) {
   const StepMemory& m = row.needs.memory;
   std::string line = fmt::format(
-      "{:<9} {:>10} {:>9.0f}  = {:>8.0f} + {:>8.0f} + {:>8.0f} {:>11.0f} {:>10}\n", row.name,
-      row.needs.tokens, Megabytes(plan.program + plan.mpi + m.total()),
+      "{:<9} {:>10} {:>8.0f} = {:>8.0f} + {:>8.0f} + {:>8.0f} + {:>8.0f} {:>10.0f} {:>10}\n",
+      row.name, row.needs.tokens, Megabytes(plan.program + plan.mpi + m.total()),
       Megabytes(m.weights + m.gradients + m.moments + m.copies + m.sums),
-      Megabytes(m.streams + m.buckets + m.text), Megabytes(plan.program + plan.mpi + m.scratch),
-      row.needs.gflop, TimeText(row.seconds));
+      Megabytes(m.streams + m.buckets + m.text), Megabytes(m.scratch),
+      Megabytes(plan.program + plan.mpi), row.needs.gflop, TimeText(row.seconds));
   line += UpdateText(o, row.update);
   return row.refused.empty() ? line : line + fmt::format("          beyond: {}\n", row.refused);
 }
@@ -210,9 +210,9 @@ std::string TableNotes(const PlanCommand& c, const Plan& plan) {
   }
   std::string text = fmt::format(
       "weights: with gradients, their sums and the state of {}. streams: with their gradients,\n"
-      "tokens and buckets. scratch: the most that is in use at once, and the program{}. time: "
+      "tokens and buckets. scratch: the most that operations use at once{}. time: "
       "{}.\n",
-      c.optimizer, plan.mpi > 0 ? " with MPI" : "",
+      c.optimizer, plan.mpi > 0 ? ". program: with MPI" : "",
       timed ? "from short steps of one and two layers of each kind"
             : fmt::format("an estimate, {} of this machine's peak of {:.0f} GFLOP/s",
                           kAssumedFraction, plan.peak_gflops));

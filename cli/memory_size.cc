@@ -25,13 +25,15 @@ std::size_t ParseMemory(std::string_view command, std::string_view text) {
   return static_cast<std::size_t>(bytes);
 }
 
-std::size_t StepBudget(std::string_view command, Context& context, std::string_view text) {
+std::size_t StepBudget(std::string_view command, Context& context, std::string_view text,
+                       std::size_t* program) {
   if (text.empty()) return 0;
   const std::size_t bytes = ParseMemory(fmt::format("{}: --memory", command), text),
-                    program = ProgramBytes(context);
-  Check(bytes > program, ErrorCode::kLimit, "{}: {} bytes of memory, the program alone takes {}",
-        command, bytes, program);
-  return bytes - program;
+                    own = ProgramBytes(context);
+  Check(bytes > own, ErrorCode::kLimit, "{}: {} bytes of memory, the program alone takes {}",
+        command, bytes, own);
+  if (program != nullptr) *program = own;
+  return bytes - own;
 }
 
 }  // namespace longspan::cli

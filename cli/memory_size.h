@@ -12,6 +12,8 @@ namespace longspan::cli {
 std::size_t ParseMemory(std::string_view command, std::string_view text);
 
 // What `text` leaves a step beside the program; 0 for an empty text. kLimit when nothing is left.
-std::size_t StepBudget(std::string_view command, Context& context, std::string_view text);
+// `program`, if not null, gets what the program takes, unless the text is empty.
+std::size_t StepBudget(std::string_view command, Context& context, std::string_view text,
+                       std::size_t* program = nullptr);
 
 }  // namespace longspan::cli

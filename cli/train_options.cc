@@ -59,7 +59,7 @@ TrainOptions TrainCommand::Options(Context& context) const {
   o.compute.gradient_streams = DTypeOf(gradient_streams);
   if (!max_time.empty()) o.checkpoints.max_time_s = ParseDuration("--max-time", max_time);
   o.checkpoints.survive_save_error = on_save_error == "continue";
-  o.compute.memory = StepBudget("train", context, memory);
+  o.compute.memory = StepBudget("train", context, memory, &o.compute.program);
   o.selection.metric = metric;
   if (other_kept) {
     const bool best = o.selection.kept == KeptModel::kBest;

@@ -76,8 +76,11 @@ struct ComputeOptions {
   // they fit and recomputed beyond. The gradients have the same bits. 0: Reformers save nothing,
   // Longformers save everything.
   std::size_t memory = 0;
-  // Bytes of it that sums of gradients over micro-batches take. A training counts them itself,
-  // whatever this says.
+  // Bytes that the program takes beside these, for messages: where it is not 0, they count from the
+  // whole of --memory.
+  std::size_t program = 0;
+  // Bytes of `memory` that sums of gradients over micro-batches take. A training counts them
+  // itself, whatever this says.
   std::size_t sums = 0;
   // Ranks that share the optimizer's state and the sums (Context::Join). A training counts them
   // itself, whatever this says.

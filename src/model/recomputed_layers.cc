@@ -20,7 +20,7 @@ StepPolicy FitByRecomputing(const ModelConfig& config, std::size_t layers, idx_t
     needs = RehearseStep(config, rows, tokens, threads, policy);
   }
   while (needs.memory.total() > bytes) {
-    if (policy.recompute == layers) CheckFits(needs, bytes);
+    if (policy.recompute == layers) CheckFits(needs, bytes, policy.program);
     ++policy.recompute;
     needs = RehearseStep(config, rows, tokens, threads, policy);
   }

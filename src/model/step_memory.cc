@@ -126,22 +126,30 @@ StepNeeds RehearseStep(const ModelConfig& config, idx_t rows, idx_t tokens, int 
   return needs;
 }
 
-void CheckFits(const StepNeeds& least, std::size_t bytes) {
+void CheckFits(const StepNeeds& least, std::size_t bytes, std::size_t program) {
   const StepMemory& m = least.memory;
+  if (m.total() <= bytes) return;
   const std::string sums =
       m.sums == 0 ? std::string()
                   : fmt::format(
                         ", {:.0f} MB for sums of gradients, which a smaller --accumulate "
                         "makes smaller",
                         Megabytes(m.sums));
-  Check(
-      m.total() <= bytes, ErrorCode::kLimit,
-      "memory: a step of {} x {} tokens needs {:.0f} MB even if it keeps nothing that can be "
-      "computed again ({:.0f} MB for weights, gradients and the optimizer, {:.0f} MB for streams, "
-      "{:.0f} MB for scratch{}); there are {:.0f} MB",
-      least.rows, least.tokens, Megabytes(m.total()),
-      Megabytes(m.weights + m.gradients + m.moments + m.copies), Megabytes(m.streams),
-      Megabytes(m.scratch), sums, Megabytes(bytes));
+  const std::size_t needed = m.total() + program;
+  // "M" of --memory. One more than is needed: what the program takes differs a little.
+  constexpr std::size_t kUnit = std::size_t{1} << 20;
+  const std::string own =
+      program == 0 ? std::string() : fmt::format("{:.0f} MB for the program, ", Megabytes(program));
+  const std::string least_memory =
+      program == 0 ? std::string() : fmt::format(": the least is --memory {}M", needed / kUnit + 2);
+  Fail(ErrorCode::kLimit,
+       "memory: a step of {} x {} tokens needs {:.0f} MB even if it keeps nothing that can be "
+       "computed again ({}{:.0f} MB for weights, gradients and the optimizer, {:.0f} MB for "
+       "streams and tokens, {:.0f} MB for scratch{}); there are {:.0f} MB{}",
+       least.rows, least.tokens, Megabytes(needed), own,
+       Megabytes(m.weights + m.gradients + m.moments + m.copies),
+       Megabytes(m.streams + m.buckets + m.text + m.activations), Megabytes(m.scratch), sums,
+       Megabytes(bytes + program), least_memory);
 }
 
 LongestStep FindLongestStep(const std::function<StepNeeds(idx_t tokens)>& rehearse, idx_t rows,

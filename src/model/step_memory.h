@@ -28,8 +28,9 @@ void FreezeAsPlanned(const StepPolicy& policy, ParameterTable& table);
 std::function<bool(std::string_view name)> FrozenIn(const ParameterTable& table);
 
 // Throws kLimit, with the numbers, unless `least`, the step that saves nothing, needs at most
-// `bytes`.
-void CheckFits(const StepNeeds& least, std::size_t bytes);
+// `bytes`. With `program` bytes (StepPolicy::program) the numbers contain them, and the message
+// says the least --memory.
+void CheckFits(const StepNeeds& least, std::size_t bytes, std::size_t program);
 
 // The longest step that fits.
 struct LongestStep {

@@ -33,6 +33,8 @@ struct StepPolicy {
   bool releases_gradients = false;
   // Bytes of sums of gradients over micro-batches, which a run has beside its steps.
   std::size_t sums = 0;
+  // Bytes of the program beside steps and sums, for messages; 0: they speak of the step alone.
+  std::size_t program = 0;
   // Says by name which parameters are not trained; empty: all are.
   std::function<bool(std::string_view name)> frozen = {};
 };

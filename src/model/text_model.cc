@@ -84,7 +84,7 @@ std::vector<StepVariant> ModelConfig::Variants(const StepPolicy& policy) const {
 
 StepPolicy ModelConfig::Fit(idx_t rows, idx_t tokens, std::size_t bytes, StepPolicy policy,
                             int threads) const {
-  CheckFits(RehearseStep(*this, rows, tokens, threads, policy), bytes);
+  CheckFits(RehearseStep(*this, rows, tokens, threads, policy), bytes, policy.program);
   return policy;
 }
 

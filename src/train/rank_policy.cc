@@ -22,6 +22,7 @@ StepPolicy PolicyOf(const TrainOptions& options, idx_t rows, HeadKind head) {
   policy.row_ranks = options.row_ranks;
   policy.ranks = options.compute.ranks;
   policy.sums = options.compute.sums;
+  policy.program = options.compute.program;
   policy.frozen = FrozenBy(options.trained);
   policy.releases_gradients = ReleasesGradients(policy, options.accumulate, rows, head);
   return policy;

@@ -5,6 +5,7 @@ usage: plan_test.py PROGRAM [unittest options]
 """
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -57,6 +58,19 @@ class Plan(Case):
                    says=["2 micro-batches", "4 ranks"])
         self.fails(5, "train", "lm", "-m", self.start, "--train", self.text, "-o", self.dir / "lean", "--memory", "40M",
                    "--batch", 1, "--accumulate", 8, says=["there are", "for sums of gradients", "--accumulate"])
+
+    def test_a_refusal_counts_the_program(self):
+        words = ["train", "lm", "-m", self.start, "--train", self.text, "-o", self.dir / "lean", "--batch", 8,
+                 "--steps", 1, "--tokens", 512, "--progress", "none", "--memory"]
+        message = support.run(*words, "50M").stderr
+        numbers = [int(x) for x in re.findall(r"([0-9]+) MB", message)]
+        self.assertEqual(len(numbers), 6, message)
+        whole, *parts, given = numbers
+        self.assertLess(abs(whole - sum(parts)), 4, message)  # each is rounded
+        self.assertEqual(given, round(50 * 2 ** 20 * 1e-6))
+        least = int(re.search(r"the least is --memory ([0-9]+)M$", message)[1])
+        self.assertLess(abs(least * 2 ** 20 * 1e-6 - whole), 3, message)
+        self.ok(*words, f"{least}M")
 
     @unless_sanitized
     def test_memory_of_a_training(self):

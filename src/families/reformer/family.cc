@@ -112,7 +112,7 @@ class ReformerModelConfig final : public ModelConfig {
                  int threads) const override {
     policy.keep = 0;
     const StepNeeds least = RehearseStep(*this, rows, tokens, threads, policy);
-    CheckFits(least, bytes);
+    CheckFits(least, bytes, policy.program);
     // Whole branches of whole layers are kept, not what is left over: the number says which.
     Reformer model(c_, ParameterMemory::kBorrowed);
     FreezeAsPlanned(policy, model.parameters());
