@@ -65,6 +65,21 @@ std::string RepeatedOptions(const CLI::App& command) {
   return text;
 }
 
+std::string HeldOutFile(const TrainOptions& options) {
+  const TrainData& data = options.data;
+  std::string file = "TEXT";
+  double share = 1.0;
+  if (!data.eval.empty()) {
+    file = ShellWord(data.eval.string());
+  } else if (data.train.size() == 1) {
+    file = ShellWord(data.train.front().string());
+    share = data.held_out;
+  }
+  const idx_t tokens = options.lengths.empty() ? options.tokens : options.lengths.back().tokens;
+  return fmt::format(" {} --held-out {}{}", file, share,
+                     tokens > 0 ? fmt::format(" --tokens {}", tokens) : std::string());
+}
+
 const std::string kTrainNotes = kReading + kRunNotes;
 const std::string kRowNotes = kReadingRows + kRunNotes;
 

@@ -62,6 +62,12 @@ std::string ContextLines(const nlohmann::ordered_json& j) {
                  fmt::format("of step {}: a model like any other; its run goes on with --resume",
                              io::Escape(j["checkpoint"].get<std::string>())));
   }
+  if (j.contains("run")) {
+    text +=
+        InfoLine("run", fmt::format("ended at step {} of {}; --resume with more --max-time goes "
+                                    "on, if its time was over",
+                                    j["run"]["step"].get<idx_t>(), j["run"]["steps"].get<idx_t>()));
+  }
   if (j.contains("sentence_transformers")) {
     text += InfoLine("modules", "sentence-transformers: made for vectors of texts");
   }

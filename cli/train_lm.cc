@@ -59,7 +59,8 @@ void AddTrainLm(CLI::App* command, const Globals& globals, Action& action) {
           [&](const TrainHooks& hooks) {
             return TrainLanguageModel(context, options, c->task, hooks);
           },
-          fmt::format("longspan generate -m {} -p 'It was'", ShellWord(c->output)));
+          fmt::format("longspan generate -m {} -p 'It was'   longspan eval -m {}{}",
+                      ShellWord(c->output), ShellWord(c->output), HeldOutFile(options)));
     };
   });
 }

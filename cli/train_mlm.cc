@@ -50,7 +50,7 @@ void AddTrainMlm(CLI::App* command, const Globals& globals, Action& action) {
       return RunTrainCommand(
           *c,
           [&](const TrainHooks& hooks) { return TrainMaskedLm(context, options, c->task, hooks); },
-          fmt::format("longspan eval -m {} TEXT{}", ShellWord(c->output),
+          fmt::format("longspan eval -m {}{}{}", ShellWord(c->output), HeldOutFile(options),
                       RepeatedOptions(*c->command)));
     };
   });

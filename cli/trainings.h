@@ -40,6 +40,10 @@ const CLI::Option* AddRowTraining(CLI::App* command, CLI::Option* epochs, const 
 // its held-out texts were read. Empty: none was.
 std::string RepeatedOptions(const CLI::App& command);
 
+// " book.txt --held-out 0.05 --tokens 128": what measures a language model on the held-out text of
+// its training, as far as a command line can: a TEXT stands for the held-out end of several files.
+std::string HeldOutFile(const TrainOptions& options);
+
 // Lets `command` run `train` of the library. `c` has the command line and c->task, the options of
 // the task; take(c) reads the one into the other. `next` is the command that uses the trained
 // model, with {} for its folder and, if it is an evaluation, another {} for RepeatedOptions. Both

@@ -85,8 +85,9 @@ void AddWeights(const std::string& file, bool tensors, nlohmann::ordered_json* j
   AddTensors(*source, tensors, j);
 }
 
-// Adds what is true of any model's directory: whether it is a checkpoint or sentence-transformers',
-// what is odd about its labels ("notes"), what it is for and the command to ask it ("next").
+// Adds what is true of any model's directory: whether it is a checkpoint, a run that ended before
+// its last update ("run") or sentence-transformers', what is odd about its labels ("notes"), what
+// it is for and the command to ask it ("next").
 void AddContext(const ModelFolder& model, std::unique_ptr<io::TensorSource> tensors,
                 nlohmann::ordered_json* j) {
   const std::filesystem::path folder =
@@ -95,6 +96,9 @@ void AddContext(const ModelFolder& model, std::unique_ptr<io::TensorSource> tens
   const auto has = [&](const char* name) { return std::filesystem::exists(folder / name, error); };
   const std::string name = folder.filename().string();
   if (name.starts_with("checkpoint-") && has("manifest.json")) (*j)["checkpoint"] = name.substr(11);
+  if (const auto steps = StepsOfRun(folder); steps && steps->done < steps->all) {
+    (*j)["run"] = {{"step", steps->done}, {"steps", steps->all}};
+  }
   const auto config = ReadModelConfig(model);
   auto notes = config->notes();
   const auto source = WithoutExtraPrefix(std::move(tensors), &notes);

@@ -1,6 +1,7 @@
 #include "families/what_is.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "base/errors.h"
@@ -113,8 +114,11 @@ WhatIs OtherFolder(const fs::path& path) {
   std::error_code error;
   const auto checkpoints = io::ListCheckpoints(path);
   if (!checkpoints.empty()) {
+    const auto steps = StepsOfRun(path);
     return {PathKind::kUnfinished,
-            fmt::format("has not finished; newest checkpoint: {}", Shown(checkpoints.back().path)),
+            fmt::format("has not finished{}; newest checkpoint: {}",
+                        steps ? fmt::format(": step {} of {}", steps->done, steps->all) : "",
+                        Shown(checkpoints.back().path)),
             "go on with --resume or use the checkpoint as a model"};
   }
   if (IsThere(path / "metrics.jsonl")) {
@@ -247,6 +251,21 @@ WhatIs LookAt(const fs::path& path) {
   }
   const fs::path config = io::TransformerFolder(path) / "config.json";
   return IsThere(config) ? ByConfig(config) : OtherFolder(path);
+}
+
+std::optional<RunSteps> StepsOfRun(const fs::path& run) {
+  const auto checkpoints = io::ListCheckpoints(run);
+  if (checkpoints.empty()) return std::nullopt;
+  constexpr idx_t kMost = std::numeric_limits<idx_t>::max();
+  const std::string source = Shown(checkpoints.back().path);
+  try {
+    const json state = io::ReadJsonFile(checkpoints.back().path / "trainer_state.json");
+    if (!state.is_object() || !state.contains("options")) return std::nullopt;
+    return RunSteps{io::GetInt(state, "step", 0, kMost, io::kRequired, source),
+                    io::GetInt(state["options"], "steps", 1, kMost, io::kRequired, source)};
+  } catch (const Error&) {
+    return std::nullopt;  // the run itself says what is wrong with it
+  }
 }
 
 Error NoModel(const fs::path& path, const WhatIs& found) {

@@ -4,10 +4,12 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "longspan/error.h"
+#include "longspan/types.h"
 
 namespace longspan {
 
@@ -36,6 +38,13 @@ struct WhatIs {
 // Looks at names and at most at config.json and a file's first bytes. kFormat for a config.json
 // that is no JSON object.
 WhatIs LookAt(const std::filesystem::path& path);
+
+// How far the newest checkpoint of a training's folder is.
+struct RunSteps {
+  idx_t done = 0, all = 0;  // updates; all: those that the training was made for
+};
+// None where there is no checkpoint, or its state cannot be read.
+std::optional<RunSteps> StepsOfRun(const std::filesystem::path& run);
 
 // "PATH: a BERT (...); what to do", and the code for a command that wanted a model.
 Error NoModel(const std::filesystem::path& path, const WhatIs& found);

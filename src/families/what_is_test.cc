@@ -109,6 +109,14 @@ TEST_F(WhatIsTest, ARunBeforeItsEnd) {
   EXPECT_TRUE(Says(run, ErrorCode::kIo,
                    "run: has not finished; newest checkpoint: " + (run / "checkpoint-3").string() +
                        "; go on with --resume or use the checkpoint as a model"));
+  PutFile(run / "checkpoint-3" / "trainer_state.json", R"({"step": 3, "options": {"steps": 12}})");
+  EXPECT_TRUE(
+      Says(run, ErrorCode::kIo, "run: has not finished: step 3 of 12; newest checkpoint: "));
+  for (const char* damaged :
+       {"{", "[]", R"({"step": 3})", R"({"step": "3", "options": {"steps": 12}})"}) {
+    PutFile(run / "checkpoint-3" / "trainer_state.json", damaged);
+    EXPECT_TRUE(Says(run, ErrorCode::kIo, "run: has not finished; newest")) << damaged;
+  }
   // The run removes its older checkpoints: no reason to download anything.
   EXPECT_TRUE(Says(run / "checkpoint-2", ErrorCode::kIo,
                    "there is no such checkpoint; " + run.string() +

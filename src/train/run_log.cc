@@ -88,7 +88,11 @@ RunLog ReadRunLog(const std::filesystem::path& run) {
     }
     AddRecord(record, where, log);
   }
-  Check(!log.kinds.empty(), ErrorCode::kFormat, "{}: holds no record yet", path);
+  Check(
+      !log.kinds.empty(), ErrorCode::kFormat,
+      "{}: holds no record yet: the training writes one every 10 updates, or every --log-every N, "
+      "and one at its end",
+      path);
   return log;
 }
 

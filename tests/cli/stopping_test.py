@@ -269,6 +269,23 @@ class Starting(Runs):
         self.train(cosine, "--steps", "6", "--extend", code=2)
         self.train(self.dir / "nothing", "--extend", code=2)
 
+    def test_a_run_whose_time_is_over(self):
+        out = self.dir / "run"
+        result = self.train(out, "--log-every", "10", "--eval-every", "0", "--max-time", "0.001s")
+        self.assertEqual([line[:2] for line in self.losses(out)], [("train", 1), ("eval", 1)])
+        self.assertIn("ended at step 1 of 12; --resume with more --max-time", self.ok("info", out))
+        # What measures the model on the text that was held out stands in the last line.
+        (last,) = [line for line in result.stdout.splitlines() if line.startswith("next: ")]
+        words = last.split("longspan ")[-1].split()
+        self.assertEqual(words[:3], ["eval", "-m", str(out)])
+        measured = json.loads(self.ok(*words, "--json"))
+        self.assertEqual(measured["tokens"], 64)
+        self.assertLess(measured["bytes"], len(self.text.read_bytes()) / 5)
+        self.train(out, "--log-every", "10", "--eval-every", "0", "--resume")
+        self.assertEqual([line[:2] for line in self.losses(out)],
+                         [("eval", 1), ("train", 10), ("train", 12), ("eval", 12)])
+        self.assertNotIn("ended at", self.ok("info", out))
+
     def test_resume_wants_the_model_and_a_checkpoint(self):
         out, other = self.dir / "run", self.dir / "other"
         self.train(out)
