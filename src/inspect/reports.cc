@@ -39,8 +39,11 @@ idx_t LshWindow(idx_t wanted, const ReformerConfig& config, idx_t size) {
   Check(tokens <= size, ErrorCode::kUsage, "text: {} tokens are less than one window of {} tokens",
         size, tokens);
   Check(tokens > config.lsh_chunk, ErrorCode::kUsage,
-        "text: windows of {} tokens fit one chunk of {}, nothing is hashed", tokens,
-        config.lsh_chunk);
+        "text: windows of {} tokens fit one chunk of {}, so nothing is hashed; {}", tokens,
+        config.lsh_chunk,
+        wanted > 0 ? fmt::format("give --tokens above {}", config.lsh_chunk)
+                   : fmt::format("give a text of more than {} tokens, or a larger --held-out",
+                                 config.lsh_chunk));
   return tokens;
 }
 

@@ -124,11 +124,13 @@ void CheckPuzzle(const PuzzleOptions& puzzle, idx_t tokens) {
           "puzzle: rows of {} tokens, duplication needs an even number from 4 on", tokens);
     return;
   }
-  Check(puzzle.pairs >= 1 && puzzle.pairs <= puzzle.symbols && puzzle.pairs <= tokens / 8,
-        ErrorCode::kUsage,
-        "puzzle: {} pairs; need at least 1, at most {} different keys and an eighth of the {} "
-        "tokens",
-        puzzle.pairs, puzzle.symbols, tokens);
+  Check(tokens >= 8, ErrorCode::kUsage, "puzzle: rows of {} tokens, recall needs 8 a pair", tokens);
+  const idx_t most = std::min(puzzle.symbols, tokens / 8);
+  Check(
+      puzzle.pairs >= 1 && puzzle.pairs <= most, ErrorCode::kUsage,
+      "puzzle: {} pairs; {} symbols and rows of {} tokens have room for 1 to {}: give --pairs {}, "
+      "or more --symbols and 8 --tokens a pair",
+      puzzle.pairs, puzzle.symbols, tokens, most, std::clamp<idx_t>(puzzle.pairs, 1, most));
 }
 
 void MakePuzzleRow(const PuzzleOptions& puzzle, std::uint64_t key, idx_t number, idx_t tokens,

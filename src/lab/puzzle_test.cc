@@ -112,6 +112,8 @@ TEST(Puzzle, BadOnesAreNamed) {
   EXPECT_NE(message({PuzzleKind::kDuplication, 1, 8}, 64).find("1 symbols"), std::string::npos);
   EXPECT_NE(message({PuzzleKind::kRecall, 8, 9}, 96).find("9 pairs"), std::string::npos);
   EXPECT_NE(message({PuzzleKind::kRecall, 8, 8}, 56).find("56 tokens"), std::string::npos);
+  EXPECT_NE(message({PuzzleKind::kRecall, 8, 8}, 56).find("give --pairs 7"), std::string::npos);
+  EXPECT_NE(message({PuzzleKind::kRecall, 8, 1}, 7).find("needs 8 a pair"), std::string::npos);
 }
 
 // A start model for the puzzle, trained for some updates; returns the score with an attention.

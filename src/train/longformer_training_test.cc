@@ -333,7 +333,9 @@ TEST_F(LongformerTraining, LongTextsAreCutOnlyWhenAsked) {
   TextModelInfo full = InfoOf(TinyLongformer());
   full.longest = 12;
   EXPECT_TRUE(Throws([&] { TokenizeRows(context, Words(), texts, target, full, {.tokens = 12}); },
-                     ErrorCode::kLimit, "the model has no more positions, so read them with"));
+                     ErrorCode::kLimit,
+                     "the model has no more positions (a BERT or RoBERTa gets them by `longspan "
+                     "convert FROM TO --to longformer --max-pos 512`), so read them with"));
   const ClassifyRows cut = TokenizeRows(context, Words(), texts, target, InfoOf(TinyLongformer()),
                                         {12, text::Overflow::kTruncate});
   const ClassifyRows whole = Rows(texts, target);

@@ -33,6 +33,16 @@ std::string LabelsOfNone(const std::vector<std::string>& labels, std::span<const
   return names;
 }
 
+// What is said of texts that need more positions than the model has: those of `tokens` need a
+// multiple of 512.
+std::string MorePositions(idx_t tokens) {
+  constexpr idx_t kPositions = 512;
+  return fmt::format(
+      "the model has no more positions (a BERT or RoBERTa gets them by `longspan convert FROM TO "
+      "--to longformer --max-pos {}`), so ",
+      (tokens + kPositions - 1) / kPositions * kPositions);
+}
+
 }  // namespace
 
 std::vector<bool> HeldOutRows(std::size_t rows, double share, std::uint64_t seed) {
@@ -145,7 +155,7 @@ idx_t CountTooLong(std::span<const idx_t> lengths, idx_t most, bool may_cut,
        "--overflow truncate",
        where(static_cast<std::size_t>(longest - lengths.begin())), *longest, most, count,
        Counted(lengths.size(), "text"), count == 1 ? "is" : "are",
-       most < info.longest ? "raise --tokens, or " : "the model has no more positions, so ",
+       most < info.longest ? std::string("raise --tokens, or ") : MorePositions(*longest),
        windows ? "read them with --overflow window, or " : "");
 }
 

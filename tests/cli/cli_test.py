@@ -261,6 +261,11 @@ class LshReport(Case):
         short.write_bytes(b"too short")
         self.fails(2, *self.command[:-1], short, says=["chunk"])
         self.fails(3, "lsh-report", "-m", GOLDEN, self.text, says=["lsh"])
+        (self.dir / "short.txt").write_text("Anne saw the ship.\n")
+        self.fails(2, "lsh-report", "-m", self.model, self.dir / "short.txt", "--held-out", "1",
+                   says=["so nothing is hashed; give a text of more than"])
+        self.fails(2, "lsh-report", "-m", self.model, self.text, "--tokens", "32",
+                   says=["give --tokens above"])
 
 
 
