@@ -120,8 +120,7 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
                    "Share of the end that language models are measured on")
       ->capture_default_str();
   command
-      ->add_option("--step", o.stride,
-                   "Tokens by which the windows of a language model advance; 0: half a window")
+      ->add_option("--step", o.stride, "Advance of a language model's windows; 0: half a window")
       ->check(AtLeast(0))
       ->capture_default_str();
   command->add_option("--attention", c->attention,
@@ -179,8 +178,7 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   command->add_option("--overflow", c->overflow,
                       "Longer texts: window, truncate or error (default: by the task)");
   command->add_option("--stride", c->stride,
-                      "Tokens that neighbouring windows of a text share (default: 0; of questions "
-                      "128, or half a row)");
+                      "Tokens that windows share (default: 0; questions: 128, or half)");
   command->add_option("--max-answer", c->longest_answer, "Longest answer to a question in tokens")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();

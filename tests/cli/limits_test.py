@@ -242,9 +242,9 @@ class Options(Case):
         self.fails(2, "-t", "", "info", self.start)
 
     def test_ranges_are_said_in_words(self):
-        for value in ("0", "-3", "1.5", "x"):
+        for value in ("-1", "-3", "1.5", "x"):
             self.fails(2, "embed", "-m", self.start, "--text", "a", "--tokens", value,
-                       says=["--tokens", f"needs a whole number from 1, not {value}"])
+                       says=["--tokens", f"needs a whole number from 0, not {value}"])
         self.fails(2, "tokenize", "-m", "bytes", "a", "--tokens=-1", says=["needs a whole number from 0, not -1"])
         self.ok("tokenize", "-m", "bytes", "a", "--tokens", "0")
 
