@@ -14,7 +14,8 @@ void RegisterHelp(CLI::App* command, const Globals& /*globals*/, Action& action)
   command->add_option("COMMAND", *words,
                       "Command whose page is printed (default: the list of all)");
   const auto all = std::make_shared<bool>(false);
-  command->add_flag("--all", *all, "List every option, with those that are seldom needed");
+  command->add_flag("--all", *all,
+                    "List every option of COMMAND, with those that are seldom needed");
   command->footer(
       "Examples:\n"
       "  longspan help\n"

@@ -1,5 +1,7 @@
 // longspan train: the table of trainings, and what all of them do at the end.
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -7,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/config_file.h"
 #include "cli/data_options.h"
+#include "cli/help.h"
 #include "cli/trainings.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
@@ -35,12 +38,15 @@ constexpr Training kTrainings[] = {
 };
 
 // The last lines of every page.
-const std::string kRunNotes =
-    "'longspan help --all' describes more options: --config FILE, --max-time 30m, --freeze NAMES,\n"
-    "--train-only NAMES, --head-lr RATE, --tensorboard, --allow-nonfinite, --row-ranks R "
-    "(mpirun);\n"
-    "--beta1, --beta2 (AdamW), --beta2-decay, --update-clip (Adafactor), --momentum,\n"
-    "--nesterov (SGD). Ctrl-C, SIGTERM and SIGHUP save and leave; SIGUSR1 saves.\n";
+std::string RunNotes(const CLI::App& command) {
+  return fmt::format(
+      "'longspan help --all {}' describes more options: --config FILE,\n"
+      "--max-time 30m, --freeze NAMES, --train-only NAMES, --head-lr RATE, --tensorboard,\n"
+      "--allow-nonfinite, --row-ranks R (mpirun); --beta1, --beta2 (AdamW), --beta2-decay,\n"
+      "--update-clip (Adafactor), --momentum, --nesterov (SGD). Ctrl-C, SIGTERM and SIGHUP save\n"
+      "and leave; SIGUSR1 saves.\n",
+      CommandPath(&command));
+}
 
 // Options about reading texts that a training and `longspan eval` have in common. The run's folder
 // says how long its rows are.
@@ -80,10 +86,11 @@ std::string HeldOutFile(const TrainOptions& options) {
                      tokens > 0 ? fmt::format(" --tokens {}", tokens) : std::string());
 }
 
-const std::string kTrainNotes = kReading + kRunNotes;
-const std::string kRowNotes = kReadingRows + kRunNotes;
+std::string TrainNotes(const CLI::App& command) { return kReading + RunNotes(command); }
+std::string RowNotes(const CLI::App& command) { return kReadingRows + RunNotes(command); }
 
-int RunTrainCommand(const TrainCommand& c, const TrainRun& run, const std::string& next) {
+int RunTrainCommand(const TrainCommand& c, const TrainRun& run, const std::string& next,
+                    std::string_view counted) {
   // As soon as the output is this run's, beside its first checkpoint.
   const TrainRun with_config = [&](const TrainHooks& hooks) {
     TrainHooks more = hooks;

@@ -253,7 +253,13 @@ std::string PageOf(const CLI::App* root, std::span<const std::string> words, boo
   const CLI::App* app = root;
   for (const std::string& word : words) app = CommandOf(app, word);
   // Not app->help(), which gives the page of the command that the line itself is of.
-  return PageFormatter(all).make_help(app, "", CLI::AppFormatMode::Normal);
+  std::string page = PageFormatter(all).make_help(app, "", CLI::AppFormatMode::Normal);
+  if (all && !app->get_subcommands({}).empty()) {
+    const std::string path = CommandPath(app);
+    page += fmt::format("\nAdd a command, and 'longspan help --all {}' lists all of its options.\n",
+                        path.empty() ? "train lm" : path + " COMMAND");
+  }
+  return page;
 }
 
 }  // namespace longspan::cli

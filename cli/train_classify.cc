@@ -36,7 +36,7 @@ void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action)
                    "Share of each target that is spread over all classes")
       ->capture_default_str();
   const CLI::Option* steps = AddRowTraining(command, epochs, "the first token", c.get());
-  command->footer(kTrainNotes +
+  command->footer(TrainNotes(*command) +
                   "With --overflow window each window of a text is a row with the text's label. A\n"
                   "held-out text gets the mean of its windows' scores, as classify answers it.\n"
                   "Examples:\n"

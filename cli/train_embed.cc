@@ -34,7 +34,7 @@ void AddTrainEmbed(CLI::App* command, const Globals& globals, Action& action) {
   command->get_option("--batch")->description(
       "Texts that run together, in rows of --tokens tokens");
   command->get_option("--accumulate")->description("Batches of negatives of one update");
-  command->footer(kLossNotes + kRowNotes +
+  command->footer(kLossNotes + RowNotes(*command) +
                   "Examples:\n  longspan train embed -m long --train pairs.jsonl -o searcher "
                   "--epochs 1");
   TrainOnRows<EmbedTraining>(

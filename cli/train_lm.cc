@@ -44,7 +44,7 @@ void AddTrainLm(CLI::App* command, const Globals& globals, Action& action) {
   AddRhythmOptions(command, c.get());
   AddSelectionOptions(command, c.get());
   command->footer(
-      kTrainNotes +
+      TrainNotes(*command) +
       "Examples:\n  longspan train lm -m start --train book.txt -o run --steps 20 --tokens 128\n"
       "  longspan train lm -m start --train a.txt b.txt --eval c.txt -o more --steps "
       "20 --tokens 128");

@@ -36,7 +36,7 @@ void AddTrainMlm(CLI::App* command, const Globals& globals, Action& action) {
   AddLengthsOption(command, c.get());
   AddRhythmOptions(command, c.get());
   AddSelectionOptions(command, c.get());
-  command->footer(kTrainNotes +
+  command->footer(TrainNotes(*command) +
                   "Examples:\n  longspan convert roberta-base long --to longformer --max-pos 4096\n"
                   "  longspan train mlm -m long --train texts.txt -o adapted --steps 2\n"
                   "  longspan train mlm -m long --train a.txt b.txt --eval c.txt -o more "

@@ -28,7 +28,7 @@ void AddTrainMultipleChoice(CLI::App* command, const Globals& globals, Action& a
   BeginGroup(command, heading::kLearning);
   auto* epochs = AddEpochsOption(command, &c->task.epochs);
   const CLI::Option* steps = AddRowTraining(command, epochs, "the choices", c.get());
-  command->footer(kTrainNotes +
+  command->footer(TrainNotes(*command) +
                   "Examples:\n"
                   "  longspan train multiple-choice -m long --train choices.jsonl --held-out 0.2 "
                   "-o choose --steps 2");

@@ -28,7 +28,7 @@ void AddTrainQa(CLI::App* command, const Globals& globals, Action& action) {
   BeginGroup(command, heading::kLearning);
   auto* epochs = AddEpochsOption(command, &c->task.epochs);
   const CLI::Option* steps = AddRowTraining(command, epochs, "the question", c.get());
-  command->footer(kTrainNotes +
+  command->footer(TrainNotes(*command) +
                   "Examples:\n"
                   "  longspan train qa -m long --train squad-train.json --eval squad-test.json "
                   "-o answer-run\n"

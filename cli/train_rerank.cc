@@ -29,7 +29,7 @@ void AddTrainRerank(CLI::App* command, const Globals& globals, Action& action) {
   BeginGroup(command, heading::kLearning);
   auto* epochs = AddEpochsOption(command, &c->task.epochs);
   const CLI::Option* steps = AddRowTraining(command, epochs, "the first token", c.get());
-  command->footer(kRowNotes +
+  command->footer(RowNotes(*command) +
                   "Examples:\n  longspan train rerank -m long --train judged.jsonl -o reranker "
                   "--epochs 1");
   TrainOnRows<RerankTraining>(

@@ -29,7 +29,7 @@ void AddTrainTokenClassify(CLI::App* command, const Globals& globals, Action& ac
   auto* epochs = AddEpochsOption(command, &c->task.epochs);
   AddClassWeightsOption(command, "tags", &c->class_weights);
   const CLI::Option* steps = AddRowTraining(command, epochs, "none", c.get());
-  command->footer(kTrainNotes +
+  command->footer(TrainNotes(*command) +
                   "Examples:\n"
                   "  longspan train token-classify -m long --train train.conll --eval test.conll "
                   "-o ner-run\n"

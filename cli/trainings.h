@@ -21,13 +21,15 @@ namespace longspan::cli {
 Register AddTrainClassify, AddTrainEmbed, AddTrainLm, AddTrainMlm, AddTrainMultipleChoice,
     AddTrainQa, AddTrainRerank, AddTrainTokenClassify;
 
-// The last lines of each page, before its examples.
-extern const std::string kTrainNotes;
+// The last lines of a training's page, before its examples.
+std::string TrainNotes(const CLI::App& command);
 // The same without the names of columns, for rows whose columns have options of their own.
-extern const std::string kRowNotes;
+std::string RowNotes(const CLI::App& command);
 
 // Trains with progress and prints the result; `next` is the command that uses the trained model.
-int RunTrainCommand(const TrainCommand& c, const TrainRun& run, const std::string& next);
+// `counted`: what its evaluations count.
+int RunTrainCommand(const TrainCommand& c, const TrainRun& run, const std::string& next,
+                    std::string_view counted = "rows");
 
 // What stands behind the options of learning that a training over rows has of its own: computing,
 // optimizer, output, choice of the best model, --steps instead of `epochs`. `global`: what auto

@@ -103,6 +103,8 @@ class Pages(Case):
                 self.assertNotIn(type_name, names)
 
     def test_every_option_on_one_page(self):
+        self.assertIn("'longspan help --all train classify' describes", self.ok("help", "train", "classify"))
+        self.assertIn("'longspan help --all train lm' lists all", self.ok("help", "--all"))
         page = self.ok("help", "--all", "train", "lm")
         for name in ("--beta1 X", "--max-time TIME", "--config TOML", "--freeze NAME,NAME", "--tensorboard", "--format"):
             self.assertIn(f"\n  {name}", page)
