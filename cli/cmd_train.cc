@@ -108,7 +108,7 @@ int RunTrainCommand(const TrainCommand& c, const TrainRun& run, const std::strin
   };
   const ProgressMode mode = ParseProgressMode(c.progress);
   const TrainResult result =
-      RunWithProgress(Speaks() ? mode : ProgressMode::kNone, c.output, with_config);
+      RunWithProgress(Speaks() ? mode : ProgressMode::kNone, c.output, with_config, counted);
   if (Speaks()) PrintResultIfRead(TrainSummary(c, result, next));
   return TrainExitCode(result);
 }

@@ -54,10 +54,11 @@ Options HeadEvalOptionsOf(const EvalCommand& c) {
   return o;
 }
 
-// What evaluate() returns: told of by rank 0 while it runs, and of its notes at the end.
+// What evaluate() returns: told of by rank 0 while it runs, and of its notes at the end. `counted`:
+// what the evaluation counts.
 template <class Evaluate>
-auto Evaluated(Context& context, const Evaluate& evaluate) {
-  EvalProgress progress("evaluated", Speaks() ? ProgressMode::kAuto : ProgressMode::kNone);
+auto Evaluated(Context& context, const Evaluate& evaluate, std::string_view counted = "rows") {
+  EvalProgress progress("evaluated", counted, Speaks() ? ProgressMode::kAuto : ProgressMode::kNone);
   progress.Watch(context);
   auto result = evaluate();
   progress.Finish();

@@ -23,7 +23,8 @@ std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
   options.text = c.data;
   const idx_t tokens = options.tokens == 0 ? kReformerTokens : options.tokens;
   options.tokens = std::min(tokens, ReadModelInfo(c.model).longest);
-  const EvalResult r = Evaluated(context, [&] { return EvaluateLanguageModel(context, options); });
+  const EvalResult r = Evaluated(
+      context, [&] { return EvaluateLanguageModel(context, options); }, "tokens");
   if (!c.json) {
     return fmt::format(
         "bits per byte {:.4f} ({} bytes, {} tokens, loss {:.4f} nats a token, {:.1f} % of them "

@@ -60,7 +60,8 @@ void AddTrainLm(CLI::App* command, const Globals& globals, Action& action) {
             return TrainLanguageModel(context, options, c->task, hooks);
           },
           fmt::format("longspan generate -m {} -p 'It was'   longspan eval -m {}{}",
-                      ShellWord(c->output), ShellWord(c->output), HeldOutFile(options)));
+                      ShellWord(c->output), ShellWord(c->output), HeldOutFile(options)),
+          c->task.packed ? "rows" : "tokens");
     };
   });
 }

@@ -78,16 +78,28 @@ class Standing {
   std::atomic<bool> evaluating_ = false;
 };
 
-void Show(const TrainEvent& event, Progress& progress) {
+// `steps`: the line of the update before, which a bar shows while the next one is computed.
+void Show(const TrainEvent& event, std::string_view counted, ProgressLine& steps,
+          Progress& progress) {
+  const auto go_on = [&] {
+    const bool more = steps.step < steps.steps;
+    if (more && progress.mode() == ProgressMode::kBar) progress.Update(steps);
+  };
   switch (event.kind) {
     case TrainEvent::Kind::kStart:
+      steps.step = event.step;
+      steps.steps = event.steps;
+      go_on();
       break;
     case TrainEvent::Kind::kStep:
-      progress.Update(LineOf(event));
+      steps = LineOf(event);
+      progress.Update(steps);
       break;
     case TrainEvent::Kind::kEvaluating: {
       ProgressLine line;
       line.unit = "held out";
+      line.of = counted;
+      line.passing = true;
       line.step = event.step;
       line.steps = event.steps;
       progress.Update(line);
@@ -96,6 +108,7 @@ void Show(const TrainEvent& event, Progress& progress) {
     case TrainEvent::Kind::kEval:
       progress.Message(fmt::format("step {}: held out {}", event.step,
                                    MeasuresText(event.loss, event.bits_per_byte, event.metrics)));
+      go_on();
       break;
     case TrainEvent::Kind::kSave:
       progress.Message(event.text);
@@ -108,8 +121,9 @@ void Show(const TrainEvent& event, Progress& progress) {
 
 }  // namespace
 
-EvalProgress::EvalProgress(std::string what, ProgressMode mode)
+EvalProgress::EvalProgress(std::string what, std::string_view counted, ProgressMode mode)
     : what_(std::move(what)),
+      counted_(counted),
       progress_(mode),
       waiting_("reading model and texts", progress_.mode() != ProgressMode::kBar) {}
 
@@ -131,6 +145,7 @@ void EvalProgress::Watch(Context& context) {
     waiting_.End();
     ProgressLine line;
     line.unit = what_;
+    line.of = counted_;
     line.step = done;
     line.steps = all;
     line.seconds_left =
@@ -140,12 +155,14 @@ void EvalProgress::Watch(Context& context) {
   });
 }
 
-TrainResult RunWithProgress(ProgressMode mode, const std::string& output, const TrainRun& run) {
+TrainResult RunWithProgress(ProgressMode mode, const std::string& output, const TrainRun& run,
+                            std::string_view counted) {
   ExpectSaves();
   const auto standing = std::make_shared<Standing>(io::Escape(output));
   Progress progress(mode);
   Waiting waiting("reading model and texts", progress.mode() != ProgressMode::kBar || !Speaks());
   TrainHooks hooks;
+  ProgressLine steps;
   hooks.on_event = [&](const TrainEvent& event) {
     waiting.End();
     standing->Take(event);
@@ -153,7 +170,7 @@ TrainResult RunWithProgress(ProgressMode mode, const std::string& output, const 
     if (event.kind == TrainEvent::Kind::kStart) {
       CatchStopSignals(Standing::Words(standing));
     }
-    if (Speaks()) Show(event, progress);
+    if (Speaks()) Show(event, counted, steps, progress);
   };
   hooks.should_stop = [] { return StopSignal() != 0; };
   hooks.should_save = TakeSaveWish;
@@ -163,9 +180,10 @@ TrainResult RunWithProgress(ProgressMode mode, const std::string& output, const 
 }
 
 TrainResult TrainWithProgress(Context& context, const TrainOptions& options, ProgressMode mode) {
-  return RunWithProgress(mode, options.output.string(), [&](const TrainHooks& hooks) {
+  const TrainRun run = [&](const TrainHooks& hooks) {
     return TrainLanguageModel(context, options, hooks);
-  });
+  };
+  return RunWithProgress(mode, options.output.string(), run, "tokens");
 }
 
 int TrainExitCode(const TrainResult& result) {

@@ -17,7 +17,8 @@ using TrainRun = std::function<TrainResult(const TrainHooks& hooks)>;
 // Shows how far an evaluation is, from its second second on; silent when it is done before.
 class EvalProgress {
  public:
-  explicit EvalProgress(std::string what, ProgressMode mode = ProgressMode::kAuto);
+  // `counted`: what the context counts, "rows" or "tokens".
+  EvalProgress(std::string what, std::string_view counted, ProgressMode mode = ProgressMode::kAuto);
   ~EvalProgress();
   // Shows what this context tells, until Finish.
   void Watch(Context& context);
@@ -25,6 +26,7 @@ class EvalProgress {
 
  private:
   std::string what_;  // "evaluated"
+  std::string counted_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   Progress progress_;
   Waiting waiting_;             // until the first figure
@@ -33,8 +35,10 @@ class EvalProgress {
 
 // Trains with a progress line. Returns the result; on a signal the run has been saved and
 // result.stopped is set.
-// `output`: the run's folder, for what is said at a stop.
-TrainResult RunWithProgress(ProgressMode mode, const std::string& output, const TrainRun& run);
+// `output`: the run's folder, for what is said at a stop. `counted`: what the events of an
+// evaluation count; it must outlive the call.
+TrainResult RunWithProgress(ProgressMode mode, const std::string& output, const TrainRun& run,
+                            std::string_view counted = "rows");
 // The same for a language model.
 TrainResult TrainWithProgress(Context& context, const TrainOptions& options, ProgressMode mode);
 

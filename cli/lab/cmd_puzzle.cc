@@ -53,7 +53,7 @@ struct PuzzleRow {
 
 std::vector<PuzzleRow> ScoreAll(Context& context, const PuzzleCommand& c) {
   std::vector<PuzzleRow> rows;
-  EvalProgress progress("scored", ParseProgressMode(c.progress));
+  EvalProgress progress("scored", "rows", ParseProgressMode(c.progress));
   progress.Watch(context);
   for (const Attention& attention : kScored) {
     PuzzleEvalOptions o;

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <iostream>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -49,6 +50,8 @@ std::string Join(const std::vector<Field>& fields, std::string_view separator) {
   return text;
 }
 
+bool IsComplete(const ProgressLine& line) { return line.steps > 0 && line.step >= line.steps; }
+
 // What the line says, with the names that metrics.jsonl has.
 nlohmann::ordered_json ProgressJson(const ProgressLine& line) {
   nlohmann::ordered_json j = {{"unit", line.unit}, {"step", line.step}};
@@ -56,6 +59,7 @@ nlohmann::ordered_json ProgressJson(const ProgressLine& line) {
     if (std::isfinite(value)) j[name] = value;
   };
   if (line.steps > 0) j["steps"] = line.steps;
+  if (!line.of.empty()) j["of"] = line.of;
   put("loss", line.loss);
   put("bits_per_byte", line.bits_per_byte);
   put("learning_rate", line.learning_rate);
@@ -77,15 +81,13 @@ double SteadySeconds() {
 
 }  // namespace
 
-std::string FormatProgress(const ProgressLine& line, bool utf8, idx_t columns) {
+std::string FormatProgress(const ProgressLine& line, bool utf8, idx_t columns, double still_s) {
   std::vector<Field> fields;
-  if (line.steps > 0) {
-    fields.push_back({fmt::format("{} {}/{} {}%", line.unit, line.step, line.steps,
-                                  100 * line.step / line.steps),
-                      kAlways});
-  } else {
-    fields.push_back({fmt::format("{} {}", line.unit, line.step), kAlways});
-  }
+  std::string count = fmt::format("{} {}", line.unit, line.step);
+  if (line.steps > 0) count += fmt::format("/{}", line.steps);
+  if (!line.of.empty()) count += fmt::format(" {}", line.of);
+  if (line.steps > 0) count += fmt::format(" {}%", 100 * line.step / line.steps);
+  fields.push_back({count, kAlways});
   // A loss that is infinite is news; NaN means "not measured".
   if (!std::isnan(line.loss)) fields.push_back({fmt::format("loss {:.3f}", line.loss), kAlways});
   if (!std::isnan(line.bits_per_byte)) {
@@ -108,6 +110,7 @@ std::string FormatProgress(const ProgressLine& line, bool utf8, idx_t columns) {
   if (line.seconds_left >= 0 && std::isfinite(line.seconds_left)) {
     fields.push_back({Duration(line.seconds_left) + " left", kAlways});
   }
+  if (still_s >= 1) fields.push_back({fmt::format("working for {:.0f} s", still_s), 6});
   const std::string_view separator = utf8 ? " │ " : " | ";
   std::string text = Join(fields, separator);
   while (Columns(text) > columns) {
@@ -132,7 +135,9 @@ ProgressMode ParseProgressMode(std::string_view name) {
 
 Progress::Progress(ProgressMode mode)
     : Progress(
-          mode, std::cerr, [] { return DetectTerminal(STDERR_FILENO); }, SteadySeconds) {}
+          mode, std::cerr, [] { return DetectTerminal(STDERR_FILENO); }, SteadySeconds) {
+  ticks_ = mode_ == ProgressMode::kBar;
+}
 
 Progress::Progress(ProgressMode mode, std::ostream& stream, std::function<Terminal()> terminal,
                    std::function<double()> clock)
@@ -144,6 +149,7 @@ Progress::Progress(ProgressMode mode, std::ostream& stream, std::function<Termin
 }
 
 Progress::~Progress() {
+  StopTicks();
   try {
     Finish();
   } catch (...) {  // a stream that throws: nothing is left to say, and nowhere to say it
@@ -151,13 +157,25 @@ Progress::~Progress() {
 }
 
 void Progress::Update(const ProgressLine& line) {
+  const std::lock_guard lock(mutex_);
+  if (ticks_ && !thread_.joinable()) StartTicks();
   last_ = line;
+  news_at_ = clock_();
   pending_ = true;
   const double period = mode_ == ProgressMode::kBar ? kBarPeriod_s : kPlainPeriod_s;
   if (mode_ != ProgressMode::kNone && clock_() - shown_at_ >= period) Show();
 }
 
 void Progress::Message(std::string_view text, LineKind kind) {
+  const std::lock_guard lock(mutex_);
+  if (IsComplete(last_)) {
+    pending_ = pending_ && !last_.passing;
+    if (last_.passing) {
+      EraseBar();
+    } else {
+      End();
+    }
+  }
   const bool had_bar = bar_drawn_;
   EraseBar();
   stream_ << StderrLine(kind, text);
@@ -166,25 +184,62 @@ void Progress::Message(std::string_view text, LineKind kind) {
 }
 
 void Progress::Clear() {
+  const std::lock_guard lock(mutex_);
   if (!bar_drawn_) return;
   EraseBar();
   stream_.flush();
 }
 
 void Progress::Finish() {
+  const std::lock_guard lock(mutex_);
+  End();
+}
+
+void Progress::End() {
   if (mode_ == ProgressMode::kNone) return;
   if (pending_) Show();
   if (bar_drawn_) stream_ << '\n' << std::flush;
   bar_drawn_ = false;
 }
 
+void Progress::Tick() {
+  const std::lock_guard lock(mutex_);
+  const double still_s = clock_() - news_at_;
+  if (bar_drawn_ && still_s >= 1 && !IsComplete(last_)) Show(still_s);
+}
+
+void Progress::StartTicks() {
+  ticks_ = false;  // one try
+  try {
+    thread_ = std::thread([this] {
+      std::unique_lock lock(mutex_);
+      while (!ended_.wait_for(lock, std::chrono::seconds(1), [this] { return end_; })) {
+        lock.unlock();
+        Tick();
+        lock.lock();
+      }
+    });
+  } catch (const std::system_error&) {
+  }
+}
+
+void Progress::StopTicks() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    end_ = true;
+  }
+  ended_.notify_one();
+  thread_.join();
+}
+
 // One write for the whole line: no flicker, and lines of other processes do not cut into it.
-void Progress::Show() {
+void Progress::Show(double still_s) {
   const Terminal terminal = terminal_();
   if (mode_ == ProgressMode::kBar) {
     // The last column stays free: some terminals wrap when it is filled.
     const std::string text =
-        FormatProgress(last_, terminal.utf8, std::max<idx_t>(1, terminal.width - 1));
+        FormatProgress(last_, terminal.utf8, std::max<idx_t>(1, terminal.width - 1), still_s);
     stream_ << ("\r" + text + "\x1b[K") << std::flush;
     bar_drawn_ = true;
   } else if (LinesAreJson()) {

@@ -106,6 +106,71 @@ TEST(Progress, MessageStandsAboveTheBar) {
   EXPECT_EQ(f.stream.str(), "\rstep 3\x1b[K\r\x1b[Ksaved checkpoint-3\n\rstep 3\x1b[K");
 }
 
+// "held out 20000/20000" goes before the line that says what they came to, and does not come back.
+TEST(Progress, ACompletePassingBarGoesBeforeItsMessage) {
+  Fixture f;
+  Progress progress = f.Make(ProgressMode::kBar);
+  ProgressLine line;
+  line.unit = "held out";
+  line.of = "tokens";
+  line.passing = true;
+  line.step = line.steps = 4;
+  progress.Update(line);
+  progress.Message("step 6: held out 7.28");
+  progress.Finish();
+  EXPECT_EQ(f.stream.str(), "\rheld out 4/4 tokens 100%\x1b[K\r\x1b[Kstep 6: held out 7.28\n");
+}
+
+TEST(Progress, LinesDoNotFollowTheMessageThatEndsThem) {
+  Fixture f;
+  Progress progress = f.Make(ProgressMode::kPlain);
+  ProgressLine line;
+  line.unit = "held out";
+  line.passing = true;
+  line.steps = 4;
+  for (line.step = 1; line.step < 4; line.step += 2) progress.Update(line);
+  line.step = 4;
+  progress.Update(line);
+  progress.Message("step 6: held out 7.28");
+  progress.Update(FullLine(5000));
+  f.stream.str("");
+  progress.Update(FullLine(5000));
+  progress.Message("saved checkpoint-5000");
+  progress.Finish();
+  const std::string shown = f.stream.str();
+  EXPECT_EQ(shown.substr(0, 14), "step 5000/5000");
+  EXPECT_EQ(shown.substr(shown.find('\n')), "\nsaved checkpoint-5000\n");
+}
+
+TEST(Progress, ABarThatIsDoneIsFinishedBeforeAMessage) {
+  Fixture f;
+  Progress progress = f.Make(ProgressMode::kBar);
+  ProgressLine line;
+  line.step = line.steps = 3;
+  progress.Update(line);
+  progress.Message("saved checkpoint-3");
+  progress.Finish();
+  EXPECT_EQ(f.stream.str(), "\rstep 3/3 100%\x1b[K\nsaved checkpoint-3\n");
+}
+
+TEST(Progress, ABarWithoutNewsSaysHowLong) {
+  Fixture f;
+  Progress progress = f.Make(ProgressMode::kBar);
+  progress.Tick();  // nothing is drawn
+  ProgressLine line;
+  line.step = 3;
+  progress.Update(line);
+  f.now += 0.5;
+  progress.Tick();
+  f.now += 4.5;
+  progress.Tick();
+  EXPECT_EQ(f.stream.str(), "\rstep 3\x1b[K\rstep 3 │ working for 5 s\x1b[K");
+  progress.Clear();
+  f.stream.str("");
+  progress.Tick();
+  EXPECT_EQ(f.stream.str(), "");
+}
+
 TEST(Progress, ClearErasesTheBarUntilTheNextUpdate) {
   Fixture f;
   Progress progress = f.Make(ProgressMode::kBar);

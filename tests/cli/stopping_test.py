@@ -245,7 +245,7 @@ class Stopping(Runs):
         self.ok("init", "--preset", "small", "-o", base)
         process = subprocess.Popen([support.PROGRAM, "eval", "-m", str(base), str(novel)],
                                    stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        self.assertRegex(process.stderr.readline(), r"evaluated \d+/\d+ \d+%.* left")
+        self.assertRegex(process.stderr.readline(), r"evaluated \d+/\d+ (rows|tokens) \d+%.* left")
         process.kill()
         process.communicate()
 
