@@ -38,12 +38,9 @@ constexpr seconds kBetweenLooks{2};
 // A network file system may show a file of another machine so much later.
 constexpr seconds kForOtherMachines{90};
 
-std::uint64_t BytesOf(const std::vector<InputText>& texts) {
+std::uint64_t PartBytes(const std::vector<InputText>& texts) {
   std::uint64_t bytes = 1;
-  for (const InputText& text : texts) {
-    bytes += text.text.size();
-    for (const auto& [name, value] : text.fields) bytes += value.size();
-  }
+  for (const InputText& text : texts) bytes += BytesOf(text);
   return bytes;
 }
 
@@ -185,7 +182,7 @@ void AnswerParts::Scan(TextInputs& texts, const std::function<void(const std::st
     const std::vector<InputText> chunk = texts.NextChunk();
     for (const std::string& line : texts.TakeNotes()) note(line);
     if (chunk.empty()) return;
-    bytes_.push_back(BytesOf(chunk));
+    bytes_.push_back(PartBytes(chunk));
     checksums_.push_back(ChecksumOfTexts(chunk));
   }
 }

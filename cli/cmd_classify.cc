@@ -268,6 +268,7 @@ void AnswerChunk(const ClassifyCommand& c, TaskRun& run, const TaskChunk& chunk,
     for (std::size_t i = 0; i < classified.size(); ++i) add(answer_of(i));
     return;
   }
+  run.CountCalls("explaining: token");
   Explain(run.context(), run.model(), chunk.texts, classified,
           [&](std::size_t i, const ExplainedText& explained) {
             const auto labels = ExplainedLabels(c, info, classified[i].scores);

@@ -7,7 +7,9 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <iterator>
+#include <system_error>
 #include <utility>
 
 #include "cli/check.h"
@@ -161,17 +163,82 @@ TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind>
                 [this](const std::string& line) { progress_.Message(line, LineKind::kNote); }),
       results_([this](std::string_view text) { Write(text); }),
       lines_(form_, [this](const std::string& line) { Tell(line, LineKind::kNote); }) {
-  context_.OnProgress([this](idx_t done, idx_t) {
+  context_.OnProgress([this](idx_t done, idx_t all) {
     if (parts_) {
       if (progress_.mode() != ProgressMode::kNone) ShowParts(parts_->Look());
       return;
     }
-    ProgressLine line;
+    ShowTokens(done, all);
+  });
+}
+
+void TaskRun::ShowTokens(idx_t done, idx_t all) {
+  if (progress_.mode() != ProgressMode::kBar) return;
+  const double now = Now();
+  ProgressLine line;
+  double began = start_s_;
+  if (calls_.empty()) {
     line.unit = "token";
     line.step = ran_ + done;
-    line.tokens_per_s = static_cast<double>(line.step) / (Now() - start_s_);
-    progress_.Update(line);
-  });
+    line.steps = std::max(AllTokens(), all_bytes_ ? line.step : 0);
+  } else {
+    if (done <= call_done_) call_began_s_ = call_told_s_;  // another call
+    call_done_ = done;
+    call_told_s_ = now;
+    began = call_began_s_;
+    line.unit = calls_;
+    line.step = done;
+    line.steps = all;
+  }
+  if (line.step > 0) {
+    line.tokens_per_s = static_cast<double>(line.step) / (now - began);
+    if (line.steps > 0) {
+      line.seconds_left = static_cast<double>(line.steps - line.step) / line.tokens_per_s;
+    }
+  }
+  progress_.Update(line);
+}
+
+void TaskRun::CountCalls(std::string_view unit) {
+  calls_ = unit;
+  call_done_ = 0;
+  call_began_s_ = call_told_s_ = Now();
+}
+
+// Only where a bar needs it, and the texts can be read twice in no time.
+void TaskRun::CountTexts(const TextInputs& inputs) {
+  constexpr std::uintmax_t kMostCounted = std::uintmax_t{64} << 20;
+  counted_ = true;
+  all_bytes_.reset();
+  encoded_bytes_ = 0;
+  encoded_tokens_ = 0;
+  before_ = tokens_;
+  if (parts_ || progress_.mode() != ProgressMode::kBar) return;
+  std::uintmax_t size = 0;
+  std::error_code unknown;
+  for (const std::string& file : inputs.Files()) {
+    const bool plain = std::filesystem::is_regular_file(file, unknown);  // not a pipe
+    size += plain ? std::filesystem::file_size(file, unknown) : kMostCounted + 1;
+    if (unknown || size > kMostCounted) return;
+  }
+  try {
+    TextInputs all = inputs.Again();
+    if (model_.tokenizer().kind() == "bytes") all.AllowAnyBytes();
+    std::uint64_t bytes = 0;
+    for (auto texts = all.NextChunk(); !texts.empty(); texts = all.NextChunk()) {
+      for (const InputText& text : texts) bytes += BytesOf(text);
+    }
+    all_bytes_ = bytes;
+  } catch (const Error&) {  // who reads for the answers says it, after the answers that there are
+  }
+}
+
+// About, until all are encoded. 0: not known.
+idx_t TaskRun::AllTokens() const {
+  if (!all_bytes_ || encoded_bytes_ == 0) return 0;
+  return before_ +
+         static_cast<idx_t>(static_cast<double>(encoded_tokens_) *
+                            static_cast<double>(*all_bytes_) / static_cast<double>(encoded_bytes_));
 }
 
 void TaskRun::Tell(const std::string& line, LineKind kind) {
@@ -275,11 +342,13 @@ void TaskRun::Take(Waiting& waiting, const TextsOf& texts_of, const RowDefaults&
   };
   const bool used =
       UseRow(input, use, [&](const InputText& row, const Error& why) { Refuse(row, why); });
+  encoded_bytes_ += BytesOf(input);
   if (!used) return;
   TellOverflow(input.name, rows);
   PartCounts counts{rows.texts(), static_cast<idx_t>(rows.rows.size()), 0,
                     model_.CountGlobals(rows.rows)};
   for (idx_t i = 0; i < rows.texts(); ++i) counts.tokens += rows.tokens(i);
+  encoded_tokens_ += counts.tokens;
   chunk.tokens += counts.tokens;
   (parts_ ? part_.counts : counts_).Add(counts);
   const auto before = static_cast<idx_t>(chunk.rows.rows.size());
@@ -321,6 +390,8 @@ void TaskRun::ClosePart() {
 
 bool TaskRun::NextChunk(TextInputs& inputs, const TextsOf& texts_of, const RowDefaults& defaults,
                         TaskChunk& chunk) {
+  calls_ = {};
+  if (!counted_) CountTexts(inputs);
   ran_ = tokens_;
   if (model_.tokenizer().kind() == "bytes") inputs.AllowAnyBytes();
   for (;;) {  // until some input can be used
@@ -328,14 +399,20 @@ bool TaskRun::NextChunk(TextInputs& inputs, const TextsOf& texts_of, const RowDe
     chunk.first = {0};
     if (waiting_.empty()) {
       for (InputText& input : NextInputs(inputs)) waiting_.push_back({std::move(input), {}, {}});
-      if (waiting_.empty()) return false;
+      if (waiting_.empty()) {
+        counted_ = false;  // other inputs may follow
+        return false;
+      }
       EncodeWaiting(texts_of, defaults);
     }
     for (; !waiting_.empty() && chunk.tokens < chunk_tokens; waiting_.pop_front()) {
       Take(waiting_.front(), texts_of, defaults, chunk);
     }
     tokens_ += chunk.tokens;
-    if (!chunk.inputs.empty()) return true;
+    if (!chunk.inputs.empty()) {
+      if (!parts_) ShowTokens(0, chunk.tokens);
+      return true;
+    }
   }
 }
 

@@ -101,6 +101,10 @@ class TaskRun {
                  const RowDefaults& defaults = {});
   bool NextChunk(TextInputs& inputs, const TextsOf& texts_of, const RowDefaults& defaults,
                  TaskChunk& chunk);
+  // From now on until the next chunk the model is asked about something else than the chunk's
+  // texts, call by call: the progress line counts the tokens of each call and calls them `unit`,
+  // which must outlive this.
+  void CountCalls(std::string_view unit);
   // More members of the document of --json, before its results.
   nlohmann::ordered_json members = nlohmann::ordered_json::object();
   // Of a command whose answers may be a table: what stands in it.
@@ -148,6 +152,9 @@ class TaskRun {
   void Show(nlohmann::ordered_json described, const TaskAnswer& answer);
   void ShowInTable(const nlohmann::ordered_json& described, const nlohmann::ordered_json& fields);
   void ShowParts(const PartsState& state);
+  void ShowTokens(idx_t done, idx_t all);
+  void CountTexts(const TextInputs& inputs);
+  idx_t AllTokens() const;
   void TellSummary();
   void EncodeWaiting(const TextsOf& texts_of, const RowDefaults& defaults);
   void Take(Waiting& waiting, const TextsOf& texts_of, const RowDefaults& defaults,
@@ -166,9 +173,19 @@ class TaskRun {
   double start_s_;
   std::deque<Waiting> waiting_;
   idx_t told_ = 0, untold_ = 0;
-  PartCounts counts_;     // of all rows that were encoded; where they wait in parts, once joined
-  idx_t tokens_ = 0;      // of rows that this process has encoded
-  idx_t ran_ = 0;         // of the chunks before this one
+  PartCounts counts_;  // of all rows that were encoded; where they wait in parts, once joined
+  idx_t tokens_ = 0;   // of rows that this process has encoded
+  idx_t ran_ = 0;      // of the chunks before this one
+  // How many tokens all inputs have, by how long they are: bytes of all, bytes of those that were
+  // encoded, and their tokens. No bytes: nobody knows how long they are.
+  std::optional<std::uint64_t> all_bytes_;
+  std::uint64_t encoded_bytes_ = 0;
+  idx_t encoded_tokens_ = 0;
+  bool counted_ = false;    // CountTexts has looked at the open inputs
+  idx_t before_ = 0;        // tokens of inputs that were read to their end
+  std::string_view calls_;  // unit of CountCalls; empty: tokens of the chunk
+  idx_t call_done_ = 0;     // of the open call
+  double call_began_s_ = 0, call_told_s_ = 0;
   idx_t old_tokens_ = 0;  // of parts that were done before
   std::string task_;
   bool quiet_;

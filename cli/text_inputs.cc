@@ -104,4 +104,14 @@ TextInputs::TextInputs(const InputOptions& options)
 
 TextInputs TextInputs::Again() const { return TextInputs(options_, fields_, squad_); }
 
+std::vector<std::string> TextInputs::Files() const {
+  return options_.paths.empty() ? std::vector<std::string>() : ListTextFiles(options_.paths);
+}
+
+std::uint64_t BytesOf(const InputText& text) {
+  std::uint64_t bytes = text.text.size();
+  for (const auto& [name, value] : text.fields) bytes += value.size();
+  return bytes;
+}
+
 }  // namespace longspan::cli

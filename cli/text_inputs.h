@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -36,11 +37,17 @@ class TextInputs : public TextSource {
   // The same texts again, from the first one on.
   TextInputs Again() const;
 
+  // The files that hold them; "-" is standard input.
+  std::vector<std::string> Files() const;
+
  private:
   InputOptions options_;
   std::vector<WantedField> fields_;
   bool squad_;
 };
+
+// How long a text is with its fields, in bytes.
+std::uint64_t BytesOf(const InputText& text);
 
 // kUsage when `output` is one of the files that these paths, folders among them, mean, or lies in
 // the folder of the model that reads them, or below it, whether it is there already or not.
