@@ -16,6 +16,7 @@
 #include "cli/vector_options.h"
 #include "cli/vector_output.h"
 #include "cli/visual/output.h"
+#include "cli/visual/text.h"
 #include "longspan/vectors.h"
 
 namespace longspan::cli {
@@ -36,11 +37,26 @@ struct VectorSide {
   Tensor vectors;
   std::vector<std::string> names;
   std::vector<nlohmann::ordered_json> described;
+  std::vector<std::string> texts;  // how each begins; none where only vectors are known
 };
+
+constexpr idx_t kShownColumns = 100;  // of a text in the results
+
+// How a text begins, on one line: line breaks, tabs and other blanks are single spaces.
+std::string Beginning(std::string_view text) {
+  std::string line;
+  for (const char c : text.substr(0, std::min<std::size_t>(text.size(), 4096))) {
+    const bool blank = c == ' ' || (c >= '\t' && c <= '\r');
+    if (!blank) line += c;
+    if (blank && !line.empty() && line.back() != ' ') line += ' ';
+  }
+  if (line.ends_with(' ')) line.pop_back();
+  return ClipColumns(Printable(line), kShownColumns);
+}
 
 VectorSide SideOfFile(const std::string& path) {
   VectorFile file = ReadVectorFile(path);
-  VectorSide side{std::move(file.vectors), std::move(file.names), {}};
+  VectorSide side{std::move(file.vectors), std::move(file.names), {}, {}};
   for (const std::string& name : side.names) side.described.push_back({{"input", name}});
   return side;
 }
@@ -48,17 +64,20 @@ VectorSide SideOfFile(const std::string& path) {
 VectorSide SideOfTexts(TaskRun& run, const InputOptions& options, const Embedder& embedder) {
   TextInputs inputs(options);
   run.Use(embedder.model());
-  const auto text_of = [&, plain = run.PlainText()](const InputText& input) {
-    return embedder.Prepare(plain(input));
-  };
+  const TextOf plain = run.PlainText();
+  const auto text_of = [&](const InputText& input) { return embedder.Prepare(plain(input)); };
   VectorSide side;
   std::vector<float> values;
   for (TaskChunk chunk; run.NextChunk(inputs, text_of, chunk);) {
     const Tensor vectors = embedder.Embed(run.context(), chunk.rows);
     values.insert(values.end(), vectors.data<float>(), vectors.data<float>() + vectors.size());
     for (std::size_t i = 0; i < chunk.inputs.size(); ++i) {
-      side.described.push_back(run.Describe(chunk.inputs[i], chunk.rows, static_cast<idx_t>(i)));
-      side.names.push_back(chunk.names[i]);
+      const InputText& input = chunk.inputs[i];
+      side.texts.push_back(Beginning(plain(input).text));
+      side.described.push_back(run.Describe(input, chunk.rows, static_cast<idx_t>(i)));
+      side.described.back()["text"] = side.texts.back();
+      // A text of the command line has no name that says more.
+      side.names.push_back(input.given ? side.texts.back() : chunk.names[i]);
     }
   }
   side.vectors = Tensor({static_cast<idx_t>(side.names.size()), embedder.width()});
@@ -179,16 +198,19 @@ TaskAnswer NearestAnswer(const VectorSide& searched, const std::string& name, Si
   TaskAnswer answer;
   auto list = nlohmann::ordered_json::array();
   for (const SimilarRow& row : rows) {
-    const std::string& found = searched.names[static_cast<std::size_t>(row.row)];
+    const auto at = static_cast<std::size_t>(row.row);
+    const std::string& found = searched.names[at];
+    const std::string column = searched.texts.empty() ? "" : "\t" + searched.texts[at];
     nlohmann::ordered_json entry = {{"row", row.row}, {"name", found}};
     answer.shown += fmt::format("{}\t{}\t", ShownName(name), ShownName(found));
     if (similarity == Similarity::kHamming) {
       entry["distance"] = static_cast<idx_t>(row.score);
-      answer.shown += fmt::format("{}\n", static_cast<idx_t>(row.score));
+      answer.shown += fmt::format("{}{}\n", static_cast<idx_t>(row.score), column);
     } else {
       entry["score"] = row.score;
-      answer.shown += fmt::format("{:.4f}\n", row.score);
+      answer.shown += fmt::format("{:.4f}{}\n", row.score, column);
     }
+    if (!searched.texts.empty()) entry["text"] = searched.texts[at];
     list.push_back(std::move(entry));
   }
   answer.fields["nearest"] = std::move(list);

@@ -76,7 +76,7 @@ class Near(Case):
                     self.assertAlmostEqual(n["score"], scores[n["row"]], places=6)
         shown = self.lines("similar", "-m", model, "--text", "anne saw the sea", "--vectors", npy)
         self.assertEqual(len(shown), 5)  # no more than there are
-        self.assertEqual(shown[0][0], "text 1")
+        self.assertEqual(shown[0][0], "anne saw the sea")
 
     def query_vector(self, model, text):
         self.ok("embed", "-m", model, "--text", text, "-o", self.dir / "q.npy")
@@ -86,6 +86,14 @@ class Near(Case):
         model, npy = self.embedder(), self.dir / "v.npy"
         self.ok("embed", "-m", model, self.table, "-o", npy)
         texts = self.ok("similar", "-m", model, self.table, "--among", self.table, "-q")
+        lines = [line.split("\t") for line in texts.splitlines()]
+        passages = [row["text"] for row in csv.DictReader(self.table.read_text().splitlines())]
+        self.assertEqual([line[3] for line in lines[::5]], [" ".join(p.split())[:100] for p in passages])
+        found = json.loads(self.ok("similar", "-m", model, self.table, "--among", self.table, "--top", 1,
+                                   "--json"))["results"]
+        self.assertEqual([r["nearest"][0]["text"] for r in found], [line[3] for line in lines[::5]])
+        self.assertEqual([r["text"] for r in found], [line[3] for line in lines[::5]])
+        texts = "".join("\t".join(line[:3]) + "\n" for line in lines)
         self.assertEqual(texts, self.ok("similar", "-m", model, self.table, "--vectors", npy, "-q"))
         self.assertEqual(texts, self.ok("similar", "--queries", npy, "--vectors", npy))
         first = [line.split("\t") for line in texts.splitlines()[::5]]
@@ -110,6 +118,7 @@ class Near(Case):
                         "--among-prompt", "the old ")
         self.assertNotEqual(plain, other)
         self.ok("embed", "-m", model, self.table, "--prompt", "the old ", "-o", npy)
+        other = "".join(line.rpartition("\t")[0] + "\n" for line in other.splitlines())
         self.assertEqual(other, self.ok("similar", "-m", model, "--text", "a ship", "--vectors", npy,
                                         "-q"))
 
