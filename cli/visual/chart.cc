@@ -153,11 +153,16 @@ std::vector<double> Places(const std::vector<double>& x, bool log) {
   return places;
 }
 
+// All of them are counts, such as steps and rounds.
+bool AreWhole(const std::vector<double>& values) {
+  return std::all_of(values.begin(), values.end(), [](double v) { return v == std::round(v); });
+}
+
 // A count that starts at 1 is shown from 0, and an end just short of a round number at it.
 void RoundOut(Scale& scale) {
   if (scale.low > 0 && scale.low < 0.05 * scale.high) scale.low = 0;
   const double length = scale.high - scale.low;
-  for (const Tick& tick : Ticks({scale.low, scale.high + 0.03 * length, false}, 8)) {
+  for (const Tick& tick : Ticks({scale.low, scale.high + 0.03 * length, false, scale.whole}, 8)) {
     if (tick.value > scale.high) scale.high = tick.value;
   }
 }
@@ -234,6 +239,9 @@ PreparedChart Prepare(const Chart& chart) {
   }
   // Marked series stand in front of the others.
   std::stable_partition(fronts.begin(), fronts.end(), [](const Series& s) { return !s.marked; });
+  // Between few points a line alone does not say where they are.
+  constexpr std::size_t kFewPoints = 10;
+  for (Series& series : fronts) series.marked |= series.x.size() < kFewPoints;
   prepared.series.insert(prepared.series.end(), fronts.begin(), fronts.end());
   std::vector<double> xs, ys;
   for (const Series& series : prepared.series) {
@@ -244,6 +252,7 @@ PreparedChart Prepare(const Chart& chart) {
     }
   }
   prepared.x = FitScale(xs, chart.x.log, 0);
+  prepared.x.whole = AreWhole(xs);
   if (!chart.x.log) RoundOut(prepared.x);
   prepared.y = FitScale(ys, chart.y.log, 0.05);
   if (chart.from_zero && !chart.y.log) BeginAtZero(ys, prepared.y);

@@ -50,17 +50,19 @@ std::string Label(double value, double step, double largest) {
   return fmt::format("{:.{}f}", value, digits);
 }
 
-double NiceStep(double length, int count) {
+double NiceStep(double length, int count, bool whole) {
   const double raw = length / std::max(1, count);
   const double power = std::pow(10.0, std::floor(std::log10(raw)));
+  if (whole && raw <= 1) return 1;
   for (const double factor : {1.0, 2.0, 2.5, 5.0}) {
+    if (whole && power < 10 && factor == 2.5) continue;
     if (raw <= factor * power * (1 + kTiny)) return factor * power;
   }
   return 10 * power;
 }
 
-std::vector<Tick> LinearTicks(double low, double high, int count) {
-  const double step = NiceStep(high - low, count);
+std::vector<Tick> LinearTicks(double low, double high, int count, bool whole) {
+  const double step = NiceStep(high - low, count, whole);
   const double largest = std::max(std::abs(low), std::abs(high));
   std::vector<Tick> ticks;
   const double first = std::ceil(low / step - kTiny), last = std::floor(high / step + kTiny);
@@ -72,17 +74,18 @@ std::vector<Tick> LinearTicks(double low, double high, int count) {
   return ticks;
 }
 
-std::vector<Tick> LogTicks(double low, double high, int count) {
+std::vector<Tick> LogTicks(double low, double high, int count, bool whole) {
   const double decades = std::log10(high) - std::log10(low);  // a quotient could overflow
   const int first = static_cast<int>(std::floor(std::log10(low) + kTiny));
   const int last = static_cast<int>(std::ceil(std::log10(high) - kTiny));
   const int every = std::max(1, static_cast<int>(std::ceil(decades / std::max(1, count))));
   std::vector<Tick> ticks;
-  if (decades < 0.3) return LinearTicks(low, high, count);
+  if (decades < 0.3) return LinearTicks(low, high, count, whole);
   if (decades < 1) {
     for (int exponent = first; exponent <= last; ++exponent) {
       for (const double digit : {1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0}) {
         const double value = digit * std::pow(10.0, exponent);
+        if (whole && value != std::round(value)) continue;
         if (value >= low && value <= high) ticks.push_back({value, ShortNumber(value)});
       }
     }
@@ -109,8 +112,8 @@ double Scale::Fraction(double value) const {
 }
 
 std::vector<Tick> Ticks(const Scale& scale, int count) {
-  return scale.log ? LogTicks(scale.low, scale.high, count)
-                   : LinearTicks(scale.low, scale.high, count);
+  return scale.log ? LogTicks(scale.low, scale.high, count, scale.whole)
+                   : LinearTicks(scale.low, scale.high, count, scale.whole);
 }
 
 Scale FitScale(const std::vector<double>& values, bool log, double margin) {

@@ -8,10 +8,11 @@
 
 namespace longspan::cli {
 
-// One axis: [low, high] onto [0, 1], linear or logarithmic (then low > 0).
+// One axis: [low, high] onto [0, 1], linear or logarithmic (then low > 0). `whole`: its values are
+// counts, so that ticks stand at whole numbers alone.
 struct Scale {
   double low = 0, high = 1;
-  bool log = false;
+  bool log = false, whole = false;
 
   double Fraction(double value) const;  // may lie outside [0, 1]
 };

@@ -30,6 +30,14 @@ TEST(Ticks, LinearAreRound) {
   EXPECT_THAT(Labels({7.9e8, 8e8, false}, 2), ElementsAre("790M", "795M", "800M"));
 }
 
+TEST(Ticks, OfWholeNumbersAreWhole) {
+  EXPECT_THAT(Labels({1, 2, false, true}, 8), ElementsAre("1", "2"));
+  EXPECT_THAT(Labels({0, 10, false, true}, 4), ElementsAre("0", "5", "10"));
+  EXPECT_THAT(Labels({0, 100, false, true}, 4), ElementsAre("0", "25", "50", "75", "100"));
+  EXPECT_THAT(Labels({1, 8, true, true}, 6), ElementsAre("1", "2", "3", "4", "5", "6", "8"));
+  EXPECT_THAT(Labels({3, 4, true, true}, 8), ElementsAre("3", "4"));
+}
+
 TEST(Ticks, LogarithmicHavePowersOfTenAndMinorOnes) {
   EXPECT_THAT(Labels({1, 10000, true}, 6), ElementsAre("1", "10", "100", "1000", "10k"));
   EXPECT_THAT(Labels({1, 100, true}, 6), ElementsAre("1", "2", "5", "10", "20", "50", "100"));
