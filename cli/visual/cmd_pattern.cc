@@ -80,7 +80,7 @@ GridSheet Overview(const PatternCommand& command) {
         command.given.empty() ? "" : command.given.front());
   Context context;
   GridSheet sheet;
-  sheet.title = "Full attention, and what takes its place";
+  sheet.title = "Full attention, and what takes its place (causal: a token sees earlier ones only)";
   sheet.panels_across = std::size(kOverview);
   for (const OverviewPanel& each : kOverview) {
     const PatternKind& kind = FindPatternKind(each.kind);

@@ -22,7 +22,8 @@ constexpr double kTickRoom = 34, kGridTickSize = 11, kNoteSize = 12, kGridLabelS
 constexpr double kSheetTitleSize = 17, kSectionSize = 15, kPanelTitleSize = 14, kLegendSize = 12;
 constexpr double kTitleLine = 18, kNoteLine = 16;  // between two lines of text
 constexpr Color kHidden = Rgb(0xeef1f5), kPadding = Rgb(0xd9d2c7);
-constexpr int kShades = 64;  // levels of weight that a picture tells apart
+constexpr double kApart = 26;  // CSS pixels between two labels of an axis
+constexpr int kShades = 64;    // levels of weight that a picture tells apart
 
 std::size_t CellIndex(const GridPanel& panel, idx_t row, idx_t column) {
   return static_cast<std::size_t>(row * panel.columns + column);
@@ -42,17 +43,17 @@ double CellSide(const GridSheet& sheet, const GridPanel& panel) {
 }
 
 // Indices to write at an axis: 0 and multiples of a round number, of the chunk where there is one.
-std::vector<idx_t> AxisIndices(idx_t count, idx_t line_every, double side) {
-  constexpr double kApart = 26;  // CSS pixels between two labels
+// Labels are `apart` CSS pixels from each other.
+std::vector<idx_t> AxisIndices(idx_t count, idx_t line_every, double side, double apart) {
   idx_t step = line_every > 0 && line_every < count ? line_every : 1;
   if (step == 1) {
     const idx_t round[] = {1, 2, 4, 8, 16};
     for (const idx_t r : round) {
       step = r;
-      if (static_cast<double>(r) * side >= kApart) break;
+      if (static_cast<double>(r) * side >= apart) break;
     }
   }
-  while (static_cast<double>(step) * side < kApart) step *= 2;
+  while (static_cast<double>(step) * side < apart) step *= 2;
   std::vector<idx_t> indices;
   for (idx_t i = 0; i < count; i += step) indices.push_back(i);
   return indices;
@@ -142,12 +143,14 @@ void DrawPanelAxes(Canvas& canvas, const GridSheet& sheet, const GridPanel& pane
     canvas.Line({at.x, y}, {at.x + width - 2 * shift, y}, chunk_line);
   }
   const double half = std::min(side / 2, 9.0);
-  for (const idx_t i : AxisIndices(panel.columns, panel.line_every, side)) {
+  for (const idx_t i : AxisIndices(panel.columns, panel.line_every, side, kApart)) {
     canvas.Text({at.x + cells.X(i) + half, at.y - 6}, fmt::format("{}", i),
                 {kGridTickSize, kSoftInk, Anchor::kMiddle});
   }
+  constexpr idx_t kFewRows = 8;  // each has its label, such as the rounds of hashing
   const idx_t row_lines = panel.cut ? 0 : panel.line_every;
-  for (const idx_t i : AxisIndices(panel.rows, row_lines, cells.height())) {
+  const double apart = panel.rows <= kFewRows ? kGridTickSize + 1 : kApart;
+  for (const idx_t i : AxisIndices(panel.rows, row_lines, cells.height(), apart)) {
     canvas.Text({at.x - 6, at.y + cells.Y(i) + std::min(cells.height() / 2, 9.0) + 4},
                 fmt::format("{}", i), {kGridTickSize, kSoftInk, Anchor::kEnd});
   }

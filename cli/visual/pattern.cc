@@ -106,7 +106,7 @@ enum PlainCell : std::uint8_t { kPlainItself, kPlainOther, kPlainUnguided };
 
 std::vector<GridGroup> PlainGroups() {
   return {{"the token itself", Rgb(0x0b2f4f), '#'},
-          {"another token", Rgb(0x56b4e9), 'o'},
+          {"another token", Rgb(0x8aa0b8), 'o'},
           {"no key is allowed: all of them, equally", Rgb(0x7a828f), 'x'}};
 }
 

@@ -11,15 +11,16 @@
 namespace longspan::cli {
 namespace {
 
-// Order of LshGroups(): how many rounds show a key, then the buckets, colours coming round again.
+// Order of LshGroups(): how many rounds show a key (in violets, which no bucket has), then
+// the buckets, colours coming round again.
 constexpr std::uint8_t kLone = 0, kOnce = 1, kTwice = 2, kMore = 3, kFirstBucket = 4;
 constexpr idx_t kColours = 8;
 
 std::vector<GridGroup> LshGroups() {
-  std::vector<GridGroup> groups = {{"itself, as it sees nobody else", Rgb(0x0b2f4f), '#'},
-                                   {"seen in one round", Rgb(0x9ecae1), '1'},
-                                   {"in two rounds", Rgb(0x3182bd), '2'},
-                                   {"in more rounds", Rgb(0x08306b), '3'}};
+  std::vector<GridGroup> groups = {{"the token itself", Rgb(0x0b2f4f), '#'},
+                                   {"seen in one round", Rgb(0xd3c1ee), '1'},
+                                   {"in two rounds", Rgb(0xa06bd9), '2'},
+                                   {"in more rounds", Rgb(0x6a1fb0), '3'}};
   constexpr Color kBuckets[kColours] = {Rgb(0xe69f00), Rgb(0x56b4e9), Rgb(0x009e73), Rgb(0xf0e442),
                                         Rgb(0x0072b2), Rgb(0xd55e00), Rgb(0xcc79a7), Rgb(0x999999)};
   for (idx_t k = 0; k < kColours; ++k) {
@@ -74,8 +75,8 @@ std::vector<GridPanel> LshPanels(Context& context, const PatternOptions& options
   panels[2].cut = true;
   panels[3].title = "4. Who sees whom, " + Counted(options.rounds, "round");
   panels[3].note = fmt::format(
-      "{} tokens: keys of the own and the neighbouring chunks; itself only if there are none",
-      options.tokens);
+      "{} tokens: keys of the own chunk, {} before and {} after it; itself only if there are none",
+      options.tokens, options.before, options.after);
   return panels;
 }
 
