@@ -69,6 +69,9 @@ std::vector<PuzzleRow> ScoreAll(Context& context, const PuzzleCommand& c) {
   return rows;
 }
 
+// The share that guessing gets right: one of the symbols, or of recall's values.
+double Chance(const PuzzleCommand& c) { return 1.0 / static_cast<double>(c.puzzle.symbols); }
+
 std::string Table(const PuzzleCommand& c, const TrainResult& trained,
                   const std::vector<PuzzleRow>& rows) {
   std::string text = fmt::format(
@@ -81,6 +84,7 @@ std::string Table(const PuzzleCommand& c, const TrainResult& trained,
     text += fmt::format("{:<10} {:>7.2f} % {:>9.4f}\n", row.attention.Name(),
                         100.0 * row.score.share(), row.score.loss);
   }
+  text += fmt::format("{:<10} {:>7.2f} %\n", "chance", 100.0 * Chance(c));
   return text;
 }
 
@@ -94,6 +98,7 @@ nlohmann::ordered_json PuzzleJson(const PuzzleCommand& c, const TrainResult& tra
   j["updates"] = trained.step;
   j["seconds"] = trained.seconds;
   j["rows"] = c.rows;
+  j["chance"] = Chance(c);
   for (const PuzzleRow& row : rows) {
     j["scores"].push_back({{"attention", row.attention.Name()},
                            {"accuracy", row.score.share()},

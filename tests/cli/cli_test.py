@@ -165,6 +165,12 @@ class Results(Case):
             self.fails(2, "bench", "attention", "--kind", "window", "--tokens", "300", option, value,
                        says=[option, value])
 
+    def test_a_puzzle_says_what_guessing_gets(self):
+        small = ["puzzle", "duplication", "--tokens", "16", "--symbols", "8", "--hidden", "16", "--heads", "1",
+                 "--steps", "1", "--rows", "2"]
+        self.assertRegex(self.ok(*small, "-o", self.dir / "shown"), r"\nchance +12\.50 %\n$")
+        self.assertEqual(json.loads(self.ok(*small, "-o", self.dir / "document", "--json"))["chance"], 0.125)
+
     @unless_sanitized
     def test_a_comparison_that_is_stopped_shows_what_it_has(self):
         out = self.dir / "stopped"
