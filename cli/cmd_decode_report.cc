@@ -35,7 +35,7 @@ std::string TextReport(const DecodeReport& report) {
       "most\n",
       Counted(a.tokens, "token"), report.prompt, Counted(report.windows, "window"), report.tokens,
       "", "forward", "cached", "loss, nats a token", a.full_loss / n, a.cached_loss / n,
-      "bits a token", bits(a.full_loss), bits(a.cached_loss), "foreseen, %",
+      "bits a token", bits(a.full_loss), bits(a.cached_loss), "top-1 accuracy, %",
       100.0 * static_cast<double>(a.full_correct) / n,
       100.0 * static_cast<double>(a.cached_correct) / n,
       100.0 * static_cast<double>(a.same_first) / n, a.mean_difference(), a.most_difference);

@@ -27,8 +27,8 @@ std::string JudgeLanguageModel(Context& context, const EvalCommand& c) {
       context, [&] { return EvaluateLanguageModel(context, options); }, "tokens");
   if (!c.json) {
     return fmt::format(
-        "bits per byte {:.4f} ({} bytes, {} tokens, loss {:.4f} nats a token, {:.1f} % of them "
-        "foreseen, windows of {})\n",
+        "bits per byte {:.4f} ({} bytes, {} tokens, loss {:.4f} nats a token, top-1 accuracy "
+        "{:.1f} %, windows of {})\n",
         r.bits_per_byte, r.bytes, r.counted, r.loss, 100.0 * r.accuracy, options.tokens);
   }
   nlohmann::ordered_json j;

@@ -536,11 +536,14 @@ void TaskRun::TellSummary() {
   if (counts_.texts == 0 && refusals_.count() > 0) return;  // the refusals are all there is to say
   if (old_tokens_ > 0) Tell(fmt::format("{} were there before", Counted(old_tokens_, "token")));
   const bool has = model_.info().global_tokens;
-  Tell(fmt::format("{}, {}, {} at {:.0f}/s; global: {} ({}){}", Counted(counts_.texts, "text"),
+  const std::string globals =
+      has ? fmt::format("; global: {} ({}), {}", model_.global_name(),
+                        Counted(counts_.globals, "token"), Phrase(model_.global_origin()))
+          : std::string();
+  Tell(fmt::format("{}, {}, {} at {:.0f}/s{}", Counted(counts_.texts, "text"),
                    Counted(counts_.rows, "row"), Counted(counts_.tokens, "token"),
                    static_cast<double>(counts_.tokens - old_tokens_) / (Now() - start_s_),
-                   model_.global_name(), Counted(counts_.globals, "token"),
-                   has ? fmt::format(", {}", Phrase(model_.global_origin())) : ""));
+                   globals));
 }
 
 int TaskRun::Finish() {

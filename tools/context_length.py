@@ -11,8 +11,8 @@ TOKENSxROWS:STEPS@RATE, each from where the one before ended: short rows teach b
 far away. A stage that is there is not trained again; one that was interrupted goes on.
 
 Every context T is judged on the same bytes, the last --scored ones, in two ways. "cut": the text falls into
-pieces of T bytes, as in most trainings, so that a byte is foreseen from 0 to T bytes before it. "behind it":
-windows of T bytes advance by T/4, so that a byte is foreseen from 3/4 T to T bytes before it; what the first
+pieces of T bytes, as in most trainings, so that a byte is predicted from 0 to T bytes before it. "behind it":
+windows of T bytes advance by T/4, so that a byte is predicted from 3/4 T to T bytes before it; what the first
 window foresees, which a text has no context for, is subtracted: `eval` of the text less `eval` of its first
 window alone. Tables in DIR/context.md, figures in context.json, the curves in context.svg.
 """

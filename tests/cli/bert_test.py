@@ -6,7 +6,7 @@ usage: bert_test.py PROGRAM [unittest options]
 import json
 import shutil
 
-from support import ROOT, Case, main
+from support import ROOT, Case, main, run
 
 GOLDEN = ROOT / "golden"
 TOKENIZERS = ROOT / "tests" / "tokenizers"
@@ -93,7 +93,10 @@ class Berts(Case):
             for a, b in zip(alone, vector):
                 self.assertAlmostEqual(a, b, delta=1e-5)
         self.assertIn("XLMRobertaModel", self.ok("info", model))
-        self.ok("embed", "-m", model, self.text)
+        self.assertNotIn("global", run("embed", "-m", model, self.text).stderr)
+        (model / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 7}))
+        self.assertIn("vectors of texts of at most 7 tokens", self.ok("info", model))
+        self.assertEqual(self.json_of("info", model)["sentence_tokens"], 7)
 
     def test_verify_before_and_after_rewriting(self):
         for name in ("bert-pretraining", "bert-mlm-untied", "roberta-seqcls", "camembert-mlm"):
