@@ -69,7 +69,11 @@ std::string ContextLines(const nlohmann::ordered_json& j) {
                                     j["run"]["step"].get<idx_t>(), j["run"]["steps"].get<idx_t>()));
   }
   if (j.contains("sentence_transformers")) {
-    text += InfoLine("modules", "sentence-transformers: made for vectors of texts");
+    std::string modules = "sentence-transformers: made for vectors of texts";
+    if (j.contains("sentence_tokens")) {
+      modules += fmt::format(" of at most {} tokens", j["sentence_tokens"].get<idx_t>());
+    }
+    text += InfoLine("modules", modules);
   }
   if (j.contains("notes")) {
     for (const auto& note : j["notes"]) text += InfoLine("note", note.get<std::string>());

@@ -107,7 +107,7 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
                      "A text that is longer than a row: window, truncate or error");
   command
       .add_option("--tokens", o.max_length,
-                  "Longest row in tokens; 0: all positions of the model (default: 0)")
+                  "Longest row in tokens (default 0: the model's, else all positions)")
       ->check(AtLeast(0));
   command.add_option("--stride", o.stride, "Tokens that neighbouring windows share");
   command

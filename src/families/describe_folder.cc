@@ -13,6 +13,7 @@
 #include "io/tensor_source.h"
 #include "longspan/files.h"
 #include "longspan/folders.h"
+#include "model/sentence_config.h"
 #include "model/weight_heads.h"
 #include "model/weight_names.h"
 
@@ -110,6 +111,13 @@ void AddContext(const ModelFolder& model, std::unique_ptr<io::TensorSource> tens
   if (has("modules.json") && (head == HeadKind::kNone || head == HeadKind::kMaskedLm)) {
     head = HeadKind::kNone;
     (*j)["sentence_transformers"] = true;
+    if (const auto file = FindSentenceConfig(folder)) {
+      const std::string named = io::Escape(file->string());
+      const nlohmann::json settings = io::ReadJsonFile(*file);
+      io::CheckObject(settings, named);
+      const auto most = SentenceTokens(settings, named);
+      if (most) (*j)["sentence_tokens"] = std::min(*most, config->info().longest);
+    }
   }
   (*j)["next"] = fmt::format("longspan {} -m {} {}", CommandOf(head),
                              io::Escape(folder.native(), 4096), Arguments(head));

@@ -1,6 +1,7 @@
 #include "model/sentence_config.h"
 
-#include <string>
+#include "base/limits.h"
+#include "io/json.h"
 
 namespace longspan {
 
@@ -24,6 +25,10 @@ std::optional<fs::path> FindSentenceConfig(const fs::path& folder) {
     }
   }
   return first;
+}
+
+std::optional<idx_t> SentenceTokens(const nlohmann::json& config, const std::string& source) {
+  return io::GetOptionalInt(config, "max_seq_length", 1, limits::kMostSentenceTokens, source);
 }
 
 }  // namespace longspan

@@ -131,8 +131,7 @@ TransformerSettings ReadTransformerSettings(const fs::path& directory, const Sen
   const json config = io::ReadJsonFile(*file);
   const std::string source = io::Escape(file->string());
   io::CheckObject(config, source);
-  settings.max_tokens =
-      io::GetOptionalInt(config, "max_seq_length", 1, limits::kMostSentenceTokens, source);
+  settings.max_tokens = SentenceTokens(config, source);
   settings.lower_case = io::GetBool(config, "do_lower_case", false, source);
   CheckField(config, "transformer_task", use.task, source);
   CheckField(config, "module_output_name", use.output, source);
