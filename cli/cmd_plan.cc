@@ -139,11 +139,11 @@ std::string TableHead(const PlanCommand& c, const Plan& plan) {
       plan.memory == 0
           ? fmt::format("A training step of {} x {} tokens, with each attention:\n",
                         c.options.batch, c.options.tokens)
-          : fmt::format(
-                "The longest text that trains in {:.0f} MB ({}), {} at a time, with each "
-                "attention:\n",
-                Megabytes(plan.memory), c.memory.empty() ? "available now" : "--memory",
-                c.options.batch);
+          : fmt::format("The longest text that trains in {}, {} at a time, with each attention:\n",
+                        c.memory.empty()
+                            ? fmt::format("{:.0f} MB (available now)", Megabytes(plan.memory))
+                            : fmt::format("{} = {:.0f} MB", c.memory, Megabytes(plan.memory)),
+                        c.options.batch);
   return what + fmt::format("{:<9} {:>10} {:>8} = {:>8} + {:>8} + {:>8} + {:>8} {:>10} {:>10}\n",
                             "attention", "tokens", "MB", "weights", "streams", "scratch", "program",
                             "GFLOP", "time");
@@ -370,7 +370,7 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       "windows,\n"
       "without and with --recompute; ModernBERTs: these, and all layers full. Memory is what\n"
       "the operations book, found by a rehearsal without computing; time comes from short\n"
-      "steps that are run.\n"
+      "steps that are run. The texts that a run holds in memory, up to 16 MiB, come on top.\n"
       "Examples:\n  longspan plan -m start --memory 100M --trial 0.1\n"
       "  longspan plan -m start --tokens 256 --batch 2\n"
       "  longspan plan -m start --task classify --tokens 256\n"

@@ -94,8 +94,10 @@ void AddGlobals(CLI::App& root, Globals& globals) {
   root.add_option("-t,--threads", globals.threads,
                   "Number of threads (default: all CPUs that the process may use)")
       ->check(CLI::Range(1, 1024));
-  root.add_option("--memory", globals.memory,
-                  "Memory the work may use, for example 512M or 4G (default: what there is)");
+  root.add_option(
+      "--memory", globals.memory,
+      "Memory the work may use, for example 512M or 4G; M is 1,048,576 bytes (default: what "
+      "there is)");
   root.add_flag("--strict-weights,--strict", globals.strict_weights,
                 "Refuse weights that have no place in the model");
   root.add_flag("--strict-paths", globals.strict_paths,
