@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _vectors
 from ._native import _models, call_options, named
+from ._option_names import unknown_option
 
 Text = Union[str, bytes]
 TextOrPair = Union[str, bytes, tuple[Union[str, bytes], Union[str, bytes]]]
@@ -102,10 +103,8 @@ def check_rows(function: str, rows: Mapping[str, Any]) -> None:
     """TypeError for a name that RowOptions has not."""
     for name in rows:
         if name not in RowOptions.__annotations__:
-            raise TypeError(
-                f"{function}: unknown option {name!r}; those of rows are "
-                f"{', '.join(RowOptions.__annotations__)}"
-            )
+            known = RowOptions.__annotations__
+            raise unknown_option(function, name, known, "longspan.models.RowOptions")
 
 
 def many(name: str, texts: Any) -> tuple[list[Any], bool]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ._errors import UsageError
+from ._option_names import unknown_option
 
 if TYPE_CHECKING:
     from ._native import PathLike
@@ -236,17 +237,23 @@ _OF_EVALUATION = {
     task: names | _ONLY_EVALUATED.get(task, set()) for task, names in _OF_TASK.items()
 }
 
+# Arguments of the functions themselves, which a misspelled name may mean, too.
+_TRAIN_ARGUMENTS = ("model", "output", "train", "eval", "callbacks", "threads", "progress")
+_EVALUATE_ARGUMENTS = ("model", "data", "task", "threads", "progress")
+
 
 def _check(
     function: str,
     task: str,
     options: Mapping[str, Any],
-    known: Mapping[str, Any],
+    known: Any,  # TrainOptions or EvalOptions
+    arguments: tuple[str, ...],
     by_task: Mapping[str, set[str]],
 ) -> None:
     for name in options:
-        if name not in known:
-            raise TypeError(f"{function}: unknown option {name!r}; there are {', '.join(known)}")
+        if name not in known.__annotations__:
+            names = [*known.__annotations__, *arguments]
+            raise unknown_option(function, name, names, f"longspan.training.{known.__name__}")
         tasks = [other for other, names in by_task.items() if name in names]
         if tasks and task not in tasks:
             raise UsageError(
@@ -259,7 +266,7 @@ def check_training(task: str, options: Mapping[str, Any]) -> None:
     that no task has."""
     if task not in _OF_TRAINING:
         raise UsageError(f"train: task is {task!r}, need {_listed(_OF_TRAINING)}")
-    _check("train", task, options, TrainOptions.__annotations__, _OF_TRAINING)
+    _check("train", task, options, TrainOptions, _TRAIN_ARGUMENTS, _OF_TRAINING)
     if "epochs" in options and "steps" in options:
         raise UsageError("train: give steps or epochs, not both")
 
@@ -277,7 +284,7 @@ def check_evaluation(
         raise UsageError(f"evaluate: task is {task!r}, need {_listed(_OF_EVALUATION)}")
     if task != "embed" and head != ("classify" if task == "rerank" else task):
         raise UsageError(f"evaluate: {model} has the head {head!r}, which has no task {task!r}")
-    _check("evaluate", task, options, EvalOptions.__annotations__, _OF_EVALUATION)
+    _check("evaluate", task, options, EvalOptions, _EVALUATE_ARGUMENTS, _OF_EVALUATION)
     return task
 
 

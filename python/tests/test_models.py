@@ -50,7 +50,7 @@ def test_errors_are_classes_of_python(tmp_path: Path, models: dict[str, Model]) 
         longspan.load(models["mlm"].path, dtype="float16")
     with pytest.raises(TypeError, match="load: path is int"):
         longspan.load(3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="unknown option 'max_len'"):
+    with pytest.raises(TypeError, match="unknown option 'max_len'; did you mean 'max_length'"):
         models["mlm"].encode("a", max_len=3)  # type: ignore[call-overload]
     with pytest.raises(longspan.FormatError):
         longspan.load(models["mlm"].path, head="qa")

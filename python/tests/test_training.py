@@ -363,14 +363,27 @@ def test_bad_types(longformer: Path, tmp_path: Path) -> None:
         longspan.train("embed", longformer, tmp_path / "run", train=PAIRS, matryoshka=[8, "a"])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="callbacks is a function"):
         fit(callbacks=print)
-    with pytest.raises(TypeError, match="unknown option 'learning_rat'"):
-        fit(learning_rat=1.0)
     with pytest.raises(longspan.IoError):
         fit(train="nowhere.csv")
     fit(steps=1)
     with pytest.raises(ValueError, match="overwrite"):
         fit(steps=1)
     fit(steps=1, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("learning_rat", "did you mean 'learning_rate'?"),
+        ("Head_Learning_Rate", "did you mean 'head_learning_rate'?"),
+        ("thread", "did you mean 'threads'?"),  # an argument of train itself
+        ("zzz", "help(longspan.training.TrainOptions) lists those that there are"),
+    ],
+)
+def test_unknown_options(longformer: Path, tmp_path: Path, name: str, advice: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        longspan.train("classify", longformer, tmp_path / "run", train=ROWS, **{name: 1})
+    assert str(caught.value) == f"train: unknown option {name!r}; {advice}"
 
 
 def test_evaluate_refuses(longformer: Path, reformer: Path, tmp_path: Path) -> None:
@@ -380,6 +393,8 @@ def test_evaluate_refuses(longformer: Path, reformer: Path, tmp_path: Path) -> N
         longspan.evaluate(longformer, "book.txt", task="qa")
     with pytest.raises(ValueError, match="task is 'ner', need"):
         longspan.evaluate(longformer, "book.txt", task="ner")
+    with pytest.raises(TypeError, match="evaluate: unknown option 'strid'; did you mean 'stride'"):
+        longspan.evaluate(longformer, "book.txt", strid=3)  # type: ignore[call-arg]
 
 
 # ---- ranks --------------------------------------------------------------------------------------
