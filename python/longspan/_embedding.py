@@ -90,7 +90,8 @@ class Embeds(ModelBase):
             the folder's default prompt.
         batch_size: texts that run together at most. None: as many as fit into batch_tokens, which
             is faster. The vectors are the same.
-        show_progress_bar: None: if tqdm is installed and the output is a terminal or a notebook.
+        show_progress_bar: of tqdm where that is installed, else plain text on stderr; None: if
+            stderr is a terminal, and in a notebook.
         output_value: "sentence_embedding", or "token_embeddings": of each text the last hidden
             states of its tokens, (tokens, width), special ones and the prompt included; a list of
             them of a list. A text in several windows has each of its tokens once, and the special
@@ -98,7 +99,8 @@ class Embeds(ModelBase):
         precision: "float32"; "int8" and "uint8": which of 256 steps between the least and the
             largest number of its channel; "binary" and "ubinary": a bit for each channel.
         ranges: (2, D) of int8 and uint8: the least and the largest numbers, by which vectors of
-            different calls can be compared. None: those of the vectors themselves, at least two.
+            different calls can be compared. None: those of the vectors themselves, at least two;
+            fewer than 100 warn, as a channel's range is not known from so few.
         convert_to_tensor: a tensor of torch. convert_to_numpy=False: a list of tensors.
         normalize_embeddings: vectors of length 1; False: as the folder says.
         truncate_dim: the first so many channels.
@@ -269,7 +271,8 @@ def quantize_embeddings(
     makes them, with the argument names of sentence-transformers.
 
     ranges: (2, D) of int8 and uint8. calibration_embeddings: vectors whose least and largest
-        numbers these are, instead. Neither: those of `embeddings`.
+        numbers these are, instead. Neither: those of `embeddings`, with a RuntimeWarning if there
+        are fewer than 100 of them.
     """
     vectors = _vectors.fp32_rows("embeddings", embeddings)
     if calibration_embeddings is not None:

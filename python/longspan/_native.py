@@ -28,6 +28,7 @@ __all__ = [
     "_models",
     "call_options",
     "fspath",
+    "in_python",
     "named",
     "parse_bytes",
     "python_names",
@@ -101,14 +102,19 @@ def call_options(
     }
 
 
+def in_python(line: str) -> str:
+    """A message with the names that options have here: held_out for --held-out."""
+    return re.sub(r"(?<![\w-])--([a-z][a-z-]*[a-z])", lambda m: m[1].replace("-", "_"), line)
+
+
 @contextlib.contextmanager
 def python_names() -> Iterator[None]:
-    """Options in the messages of errors by their names here: held_out for --held-out."""
+    """Options in the messages of errors by their names here, as in_python has them."""
     try:
         yield
     except Error as error:
         line = str(error)
-        ours = re.sub(r"(?<![\w-])--([a-z][a-z-]*[a-z])", lambda m: m[1].replace("-", "_"), line)
+        ours = in_python(line)
         if ours == line:
             raise
         raise type(error)(ours) from None

@@ -1,9 +1,10 @@
-"""Progress of long calls: tqdm where it is installed, plain text where somebody asked for it."""
+"""Progress of long calls: tqdm where it is installed, else plain text on stderr."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+import time
 from types import TracebackType
 from typing import Any
 
@@ -17,8 +18,12 @@ def _watched() -> bool:
     return _in_notebook() or (sys.stderr is not None and sys.stderr.isatty())
 
 
+# Between two lines of plain progress, but for the last one.
+_SECONDS_BETWEEN = 0.1
+
+
 class Bar:
-    """Shows how much of `total` is done. `show` None: if tqdm is installed and somebody watches.
+    """Shows how much of `total` is done. `show` None: if stderr is a terminal, and in a notebook.
 
     Use it in a `with` statement, and call `update(done, total)`.
     """
@@ -26,13 +31,16 @@ class Bar:
     def __init__(self, show: bool | None, unit: str, what: str = "") -> None:
         self._bar: Any = None
         self._plain = False
+        self._width = 0  # of the line that the cursor stands in; 0: it stands in an empty one
+        self._next = 0.0  # when that line may be written again
+        self._unit = unit
         self._what = what or unit
         if show is False or (show is None and not _watched()):
             return
         try:
             tqdm = importlib.import_module("tqdm.auto").tqdm
         except ImportError:
-            self._plain = show is True
+            self._plain = True
             return
         self._bar = tqdm(
             unit=" " + unit, desc=what or None, leave=False, unit_scale=unit == "tokens"
@@ -50,15 +58,29 @@ class Bar:
                 self._bar.total = total
             self._bar.update(done - self._bar.n)
         elif self._plain:
-            of = f" of {total}" if total > 0 else ""
-            print(f"\r{self._what}: {done}{of}", end="", file=sys.stderr, flush=True)
+            now = time.monotonic()
+            if done != total and now < self._next:
+                return
+            self._next = now + _SECONDS_BETWEEN
+            line = f"{self._what}: {done}" + (f" of {total} {self._unit}" if total > 0 else "")
+            print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
+            self._width = len(line)
 
     def note(self, text: str) -> None:
         """A line above the bar."""
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         elif self._plain:
-            print(f"\r{text}", file=sys.stderr, flush=True)
+            print("\r" + text.ljust(self._width), file=sys.stderr, flush=True)
+            self._width = 0
+
+    def end_line(self) -> None:
+        """Lets what somebody else prints begin in a line of its own."""
+        if self._bar is not None:
+            self._bar.clear()
+        elif self._width > 0:
+            print(file=sys.stderr, flush=True)
+            self._width = 0
 
     def __enter__(self) -> Bar:
         return self
@@ -69,7 +91,6 @@ class Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.end_line()
         if self._bar is not None:
             self._bar.close()
-        elif self._plain:
-            print(file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+# Fewer vectors say too little about the ranges of their channels; the program has this number, too.
+_FEW_VECTORS = 100
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 
 
@@ -64,6 +67,13 @@ def quantize(
         raise UsageError(
             f"precision '{precision}' needs ranges (2, D), the least and the largest number of "
             f"each channel: {len(vectors)} vectors have none of their own"
+        )
+    if ranges is None and len(vectors) < _FEW_VECTORS:
+        warnings.warn(
+            f"the ranges of {precision} come from {len(vectors)} vectors alone; give ranges, the "
+            "least and the largest numbers of more",
+            RuntimeWarning,
+            stacklevel=3,
         )
     steps = _models.ranges_of(vectors) if ranges is None else fp32_rows("ranges", ranges)
     signed = _models.quantize(vectors, "int8", steps)

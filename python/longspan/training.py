@@ -14,11 +14,13 @@ from ._native import (
     _models,
     call_options,
     fspath,
+    in_python,
     named,
     parse_bytes,
     python_names,
     rank_and_threads,
 )
+from ._notes import log, states_a_fact, tell
 from ._progress import Bar
 from ._train_options import EvalOptions, TrainOptions, check_evaluation, check_training
 from .folders import convert, describe, init_model, verify
@@ -189,8 +191,13 @@ def train(
         training rows is held out.
     callbacks: each gets every TrainingEvent. True or StopTraining ends the training after the
         update, "save" makes a checkpoint. Other exceptions end it in the same way, and are raised.
-    progress: a bar; None: if tqdm is installed and the output is a terminal or a notebook.
+    progress: a bar, of tqdm where that is installed, else plain text on stderr; None: if stderr is
+        a terminal, and in a notebook. False: none, and nothing but warnings is printed.
     options: see TrainOptions.
+
+    Notes that somebody should act upon, such as labels without a held-out row, are warnings
+    (RuntimeWarning). Other notes, evaluations and saves are logged by logging.getLogger("longspan")
+    with the level INFO, which Python does not print by default.
 
     Processes that mpirun or srun started together are ranks of one training: each of them makes the
     same calls with the same options, and gets the same result. The first one (rank 0) writes the
@@ -229,16 +236,18 @@ def train(
 
 def _listener(
     callbacks: Sequence[Callback], bar: Bar
-) -> Callable[[dict[str, Any]], str | None] | None:
-    """What hears of each event; None: nobody wants to."""
+) -> Callable[[dict[str, Any]], str | None]:
+    """What hears of each event. train() calls what calls it: warnings name the line of its user."""
     if callable(callbacks):
         raise TypeError("train: callbacks is a function, need a list of them")
-    if not callbacks and not bar.shown:
-        return None
 
     def listen(values: dict[str, Any]) -> str | None:
         event = TrainingEvent(**values)
-        _show(bar, event)
+        if event.kind == "note" and not states_a_fact(event.text):
+            bar.end_line()
+            tell([event.text], stacklevel=3)
+        else:
+            _show(bar, event)
         wish = None
         for callback in callbacks:
             try:
@@ -260,9 +269,14 @@ def _show(bar: Bar, event: TrainingEvent) -> None:
     elif event.kind == "eval":
         shown = {"loss": event.loss, **event.metrics}
         facts = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
-        bar.note(f"step {event.step}: held out {facts}")
+        _say(bar, f"step {event.step}: held out {facts}")
     elif event.kind in ("save", "note"):
-        bar.note(event.text)
+        _say(bar, in_python(event.text))
+
+
+def _say(bar: Bar, line: str) -> None:
+    log.info("%s", line)
+    bar.note(line)
 
 
 def _folder(name: str, model: PathLike | Model) -> str:
@@ -386,6 +400,9 @@ def evaluate(
         vectors of any model, "rerank" a classifier with one label.
     options: see EvalOptions.
 
+    progress: as in train(). Notes that somebody should act upon are warnings, as there, and `notes`
+    of the result has all of them.
+
     UsageError for options and for a model with another head, FormatError for bad files.
 
         found = longspan.evaluate("tagger", "test.conll")
@@ -401,6 +418,7 @@ def evaluate(
         call = call_options(threads, progress=bar.update if bar.shown else None)
         with python_names():
             result = _models.evaluate(task, given, call)
+    tell(result["notes"], stacklevel=2)
     labels = result.pop("labels", [])
     result["predictions"] = [
         Prediction(place, name, gold, predicted, value, dict(zip(labels, scores)))

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,9 @@ def test_encode_to_steps(models: dict[str, Model]) -> None:
     model = models["mlm"]
     texts = ["a", "a longer text", "b", "the sea was grey"]
     plain = model.encode(texts)
-    steps = model.encode(texts, precision="int8")
+    with pytest.warns(RuntimeWarning, match="the ranges of int8 come from 4 vectors alone") as told:
+        steps = model.encode(texts, precision="int8")
+    assert told[0].filename == __file__
     least, largest = plain.min(0), plain.max(0)
     step = (largest - least) / np.float32(255)
     assert steps.dtype == np.int8
@@ -138,7 +141,9 @@ def test_encode_to_steps(models: dict[str, Model]) -> None:
     expected = np.floor((plain - least) / step) - 128
     assert np.abs(steps - expected).max() <= 1 and (steps != expected).mean() < 0.01
     assert steps.min() == -128 and steps.max() == 127
-    unsigned = longspan.quantize_embeddings(plain, "uint8")
+    with pytest.warns(RuntimeWarning, match="the ranges of uint8 come from 4 vectors") as told:
+        unsigned = longspan.quantize_embeddings(plain, "uint8")
+    assert told[0].filename == __file__
     assert unsigned.dtype == np.uint8
     assert np.array_equal(unsigned, steps.astype(int) + 128)
     other = model.encode("b", precision="int8", ranges=[least, largest])
@@ -150,6 +155,16 @@ def test_encode_to_steps(models: dict[str, Model]) -> None:
     odd = model.encode(texts, precision="ubinary", truncate_dim=12)  # the last byte is not full
     assert odd.shape == (4, 2)
     assert np.array_equal(np.unpackbits(odd, axis=1)[:, :12], plain[:, :12] > 0)
+
+
+def test_enough_vectors_do_not_warn() -> None:
+    vectors = np.random.default_rng(1).random((100, 4), np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        longspan.quantize_embeddings(vectors, "int8")
+        longspan.quantize_embeddings(vectors[:3], "int8", [[0] * 4, [1] * 4])
+        with pytest.raises(RuntimeWarning, match="99 vectors"):
+            longspan.quantize_embeddings(vectors[:99], "int8")
 
 
 def test_encode_tokens(models: dict[str, Model]) -> None:

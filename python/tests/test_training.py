@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import shutil
 import signal
@@ -124,6 +125,69 @@ def test_data_frames(longformer: Path, tmp_path: Path) -> None:
         "classify", longformer, tmp_path / "run", train=Frame(), steps=1, held_out=0.3
     )
     assert run.step == 1
+
+
+# ---- notes and progress -------------------------------------------------------------------------
+
+
+def test_notes_warn_or_are_logged(
+    longformer: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "longspan")
+    options: dict[str, Any] = {"steps": 1, "tokens": 8, "overflow": "truncate"}
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        run = longspan.train(
+            "classify", longformer, tmp_path / "run", train=ROWS, eval=ROWS[:1], **options
+        )
+    texts = [str(one.message) for one in told]
+    assert 'no held-out row has the label "bad"' in texts
+    assert "train: 24 of 24 texts are cut to 8 tokens; the longest has 10" in texts
+    assert {one.filename for one in told} == {__file__}
+    assert {one.category for one in told} == {RuntimeWarning}
+    assert not any(text.startswith(("new:", "global tokens:")) for text in texts)
+    assert {"saved checkpoint-1", "global tokens: ids:0, as its head needs"} <= set(caplog.messages)
+    with pytest.warns(RuntimeWarning, match="1 of 1 texts are cut to 8 tokens") as cut:
+        found = longspan.evaluate(run, ROWS[:1], tokens=8, overflow="truncate")
+    assert cut[0].filename == __file__ and str(cut[0].message) in found.notes
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="are cut"):
+            longspan.train(
+                "classify", longformer, tmp_path / "no", train=ROWS, eval=ROWS, **options
+            )
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "progress", "shown"),
+    [
+        (Terminal(), None, True),
+        (Terminal(), False, False),
+        (io.StringIO(), None, False),
+        (io.StringIO(), True, True),
+    ],
+)
+def test_plain_progress(
+    longformer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: io.StringIO,
+    progress: bool | None, shown: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)  # it is not installed
+    monkeypatch.setattr(sys, "stderr", stream)
+    longspan.train(
+        "classify", longformer, tmp_path / "run", train=ROWS, eval=ROWS[:4], steps=2,
+        progress=progress,
+    )  # fmt: skip
+    text = stream.getvalue()
+    if not shown:
+        assert text == ""
+        return
+    assert "\rclassify: 2 of 2 steps" in text and text.endswith("\n")
+    assert "\rstep 2: held out loss " in text and "\rsaved checkpoint-2" in text
 
 
 # ---- words, answers, choices, vectors, relevance --------------------------------------------------
