@@ -13,8 +13,8 @@ namespace longspan {
 struct VectorPlan {
   Pooling pooling;
   VectorModules modules;  // after it
-  // The prompt before every text. A pooling with include_prompt false leaves out the tokens that
-  // are only the prompt's (its last ones may be joined with the text that follows).
+  // The prompt before every text. A pooling with include_prompt false leaves out the
+  // places that it takes by itself.
   PromptTokens prompt;
 };
 

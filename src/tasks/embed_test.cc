@@ -149,8 +149,8 @@ TEST(Embedding, APromptMayStayOut) {
   const TaskRows rows = model.Encode(texts, Overflow::kError);
   VectorPlan options = AllWays();
   options.prompt = TokensOfPrompt(model.tokenizer(), prompt);
-  EXPECT_EQ(options.prompt.before, 1);
-  EXPECT_EQ(options.prompt.ids.size(), 3u);
+  EXPECT_EQ(options.prompt.special, 1);
+  EXPECT_EQ(options.prompt.places, 4);
   const Tensor with = EmbedRows(context, model, rows, options);
   options.prompt = {};
   const Tensor plain = EmbedRows(context, model, rows, options);
@@ -215,11 +215,12 @@ TEST(Embedding, APromptThatStaysOutIsFoundAcrossWindows) {
   }
 }
 
-// A tokenizer may melt the end of a prompt into the text: what is no longer the prompt's counts.
-TEST(Embedding, OnlyThePromptsOwnTokensStayOut) {
+// A tokenizer may melt the end of a prompt into the text. The prompt takes the places that it has
+// by itself all the same, as in sentence-transformers, and all of a row that has no more.
+TEST(Embedding, APromptTakesItsPlacesWhateverStandsThere) {
   Context context(1);
   TaskModel model = SmallEncoder();
-  const std::vector<TaskText> texts = {{"w7 w8w1 w2", {}}};  // w8w1: <unk>
+  const std::vector<TaskText> texts = {{"w7 w8w1 w2", {}}, {"w7w8", {}}};  // w8w1, w7w8: <unk>
   const TaskRows rows = model.Encode(texts, Overflow::kError);
   VectorPlan options;
   options.pooling.include_prompt = false;
@@ -228,8 +229,10 @@ TEST(Embedding, OnlyThePromptsOwnTokensStayOut) {
   const std::vector<Tensor> hidden = HiddenOf(context, model, rows);
   const auto states = hidden[0].view<2>();
   ASSERT_EQ(states.extent[0], 5);
+  ASSERT_EQ(hidden[1].view<2>().extent[0], 3);
   for (idx_t c = 0; c < kWidth; ++c) {
-    EXPECT_NEAR(vectors.data<float>()[c], (states(2, c) + states(3, c) + states(4, c)) / 3, 1e-5);
+    EXPECT_NEAR(vectors.data<float>()[c], (states(3, c) + states(4, c)) / 2, 1e-5);
+    EXPECT_EQ(vectors.data<float>()[kWidth + c], 0.0f);
   }
 }
 

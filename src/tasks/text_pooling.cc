@@ -28,7 +28,7 @@ std::vector<double> WeightsOfWindow(PoolingMode mode, const RowTokens& row, bool
     return weights;
   }
   if (mode == PoolingMode::kLastToken) {
-    if (last && size > 0) weights.back() = 1.0;
+    if (last && size > 0 && row.prompt.back() == 0) weights.back() = 1.0;
     return weights;
   }
   for (std::size_t t = 0; t < size; ++t) {
@@ -55,41 +55,23 @@ PoolWeights WeightsOf(PoolingMode mode, std::span<const RowTokens> windows) {
   return weights;
 }
 
-// How many tokens a text and the prompt begin with alike.
-idx_t PromptLength(std::span<const text::Encoding> windows, const PromptTokens& prompt) {
-  idx_t next = 0;
-  for (const text::Encoding& row : windows) {
-    idx_t token = row.first_token[0];  // of the text
-    for (std::size_t t = 0; t < row.ids.size(); ++t) {
-      if (row.sequence[t] != 0) continue;
-      if (token++ < next) continue;  // the window before had it
-      if (next == static_cast<idx_t>(prompt.ids.size())) return next;
-      if (row.ids[t] != prompt.ids[static_cast<std::size_t>(next)]) return next;
-      ++next;
-    }
-  }
-  return next;
-}
-
 }  // namespace
 
 PromptTokens TokensOfPrompt(const text::Tokenizer& tokenizer, const std::string& prompt) {
   PromptTokens tokens;
   if (prompt.empty()) return tokens;
   const text::Encoding row = tokenizer.Encode(prompt).at(0);
+  if (row.size() == 0) return tokens;
+  tokens.places = row.size() - (row.sequence.back() < 0 ? 1 : 0);
   const auto own = std::find(row.sequence.begin(), row.sequence.end(), 0);
-  tokens.before = own - row.sequence.begin();
-  // Nothing but a frame: its end belongs to the text.
-  if (own == row.sequence.end()) tokens.before = std::max<idx_t>(tokens.before - 1, 0);
-  for (std::size_t t = 0; t < row.ids.size(); ++t) {
-    if (row.sequence[t] == 0) tokens.ids.push_back(row.ids[t]);
-  }
+  tokens.special = std::min(static_cast<idx_t>(own - row.sequence.begin()), tokens.places);
   return tokens;
 }
 
 std::vector<RowTokens> TokensOfWindows(std::span<const text::Encoding> windows,
                                        const PromptTokens& prompt) {
-  const idx_t length = prompt.none() ? 0 : PromptLength(windows, prompt);
+  const idx_t length = prompt.places - prompt.special;  // in tokens of the text
+  const bool alone = windows.size() == 1;
   const std::vector<TokenRange> own[2] = {OwnTokens(windows, 0), OwnTokens(windows, 1)};
   std::vector<RowTokens> tokens;
   for (std::size_t w = 0; w < windows.size(); ++w) {
@@ -102,7 +84,7 @@ std::vector<RowTokens> TokensOfWindows(std::span<const text::Encoding> windows,
       const auto at = static_cast<idx_t>(t);
       if (sequence < 0) {
         row.own[t] = 1;
-        row.prompt[t] = at < prompt.before;
+        row.prompt[t] = at < (alone ? prompt.places : prompt.special);
         continue;
       }
       const TokenRange& range = own[sequence][w];

@@ -11,11 +11,12 @@
 
 namespace longspan {
 
-// The tokens that a prompt is by itself: special ones before it, then its own.
+// How many places at the beginning of a row a prompt takes: those of the row that it is by itself,
+// without a special token at that row's end.
 struct PromptTokens {
-  idx_t before = 0;
-  std::vector<std::int32_t> ids;
-  bool none() const { return before == 0 && ids.empty(); }
+  idx_t places = 0;
+  idx_t special = 0;  // of them before the prompt's own tokens
+  bool none() const { return places == 0; }
 };
 PromptTokens TokensOfPrompt(const text::Tokenizer& tokenizer, const std::string& prompt);
 
@@ -24,8 +25,10 @@ struct RowTokens {
   std::vector<std::uint8_t> own;     // 1: not a neighbouring window's
   std::vector<std::uint8_t> prompt;  // 1: left out
 };
-// Of the windows of one text. A prompt that is left out is what the text and `prompt` begin with
-// alike.
+// Of the windows of one text. As in sentence-transformers, a prompt that is left out takes its
+// places whatever tokens stand there: one that holds its end and the text's beginning, and the end
+// of a row that is no longer. In several windows it takes that many tokens of the text and the
+// special tokens at the beginning of each.
 std::vector<RowTokens> TokensOfWindows(std::span<const text::Encoding> windows,
                                        const PromptTokens& prompt);
 
