@@ -121,7 +121,7 @@ void AddOptimiserOptions(CLI::App* command, TrainCommand* c) {
       ->group(heading::kMore);
   option("--optimizer", c->optimizer, ("Optimizer: " + OptimizerChoices()).c_str());
   option("--learning-rate,--lr", o.optimizer.learning_rate, "Highest learning rate");
-  option("--final-rate", o.schedule.final_rate, "Share of that rate at the last step");
+  option("--final-rate", o.schedule.final_rate, "Share of that rate after the last step");
   option("--warmup", o.schedule.warmup,
          o.schedule.warmup < 0 ? "Updates of linear warm-up; -1 takes 6 % of all"
                                : "Updates of linear warm-up");

@@ -22,8 +22,11 @@ double LearningRate(const TrainOptions& options, idx_t step) {
 double LearningRate(const TrainOptions& o, idx_t step, double full) {
   if (step <= o.schedule.warmup)
     return full * static_cast<double>(step) / static_cast<double>(o.schedule.warmup);
+  // Updates since the warm-up before this one: the first has the full rate, the last a share of it
+  // that is not yet zero.
+  const idx_t before = step - 1 - o.schedule.warmup;
   const double span = static_cast<double>(std::max<idx_t>(1, o.steps - o.schedule.warmup));
-  const double progress = std::min(1.0, static_cast<double>(step - o.schedule.warmup) / span);
+  const double progress = std::min(1.0, static_cast<double>(before) / span);
   switch (o.schedule.kind) {
     case ScheduleKind::kConstant:
       return full;
@@ -31,8 +34,7 @@ double LearningRate(const TrainOptions& o, idx_t step, double full) {
       return full * (1.0 - (1.0 - o.schedule.final_rate) * progress);
     case ScheduleKind::kInverseSqrt: {
       const idx_t scale = o.schedule.warmup > 0 ? o.schedule.warmup : kInverseSqrtScale;
-      return full / std::sqrt(static_cast<double>(step - o.schedule.warmup + scale) /
-                              static_cast<double>(scale));
+      return full / std::sqrt(static_cast<double>(before + scale) / static_cast<double>(scale));
     }
     case ScheduleKind::kCosine:
       return full * (o.schedule.final_rate + (1.0 - o.schedule.final_rate) * 0.5 *

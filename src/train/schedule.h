@@ -10,10 +10,11 @@
 
 namespace longspan {
 
-// Update `step` counts from 1. A linear warm-up reaches the full rate at step `warmup`. Then the
-// rate is constant, or falls linearly or by half a cosine to final_rate of it at the last step, or
-// falls as sqrt(warmup / step) without an end: with t = warmup, or 10,000 without a warm-up, as
-// 1 / sqrt((step - warmup + t) / t).
+// Update `step` counts from 1. A linear warm-up reaches the full rate at step `warmup`. After it
+// the rates are those of the schedules of `transformers`, update by update: constant; or falling
+// linearly or by half a cosine from the full rate at step `warmup` + 1 to final_rate of it, which
+// would be that of the step after the last; or falling as 1 / sqrt((step - 1 - warmup + t) / t)
+// without an end, where t = warmup, or 10,000 without a warm-up.
 double LearningRate(const TrainOptions& options, idx_t step);
 // The same for parameters whose largest rate is `full`.
 double LearningRate(const TrainOptions& options, idx_t step, double full);

@@ -47,21 +47,71 @@ TEST(ScheduleTest, WarmsUpAndComesDown) {
   o.steps = 24;
   EXPECT_DOUBLE_EQ(LearningRate(o, 1), 0.1);
   EXPECT_DOUBLE_EQ(LearningRate(o, 4), 0.4);
-  EXPECT_NEAR(LearningRate(o, 14), 0.4 * 0.55, 1e-12);  // half way down the cosine
-  EXPECT_NEAR(LearningRate(o, 24), 0.04, 1e-12);
+  EXPECT_DOUBLE_EQ(LearningRate(o, 5), 0.4);
+  EXPECT_NEAR(LearningRate(o, 15), 0.4 * 0.55, 1e-12);  // half way down the cosine
+  EXPECT_NEAR(LearningRate(o, 25), 0.04, 1e-12);        // after the last update
   o.schedule.kind = ScheduleKind::kLinear;
-  EXPECT_NEAR(LearningRate(o, 9), 0.4 * (1 - 0.9 * 0.25), 1e-12);
-  EXPECT_NEAR(LearningRate(o, 24), 0.04, 1e-12);
+  EXPECT_NEAR(LearningRate(o, 10), 0.4 * (1 - 0.9 * 0.25), 1e-12);
+  EXPECT_NEAR(LearningRate(o, 24), 0.4 * (1 - 0.9 * 0.95), 1e-12);
   o.schedule.kind = ScheduleKind::kConstant;
   EXPECT_DOUBLE_EQ(LearningRate(o, 24), 0.4);
-  // As transformers' get_inverse_sqrt_schedule, whose steps count from 0.
   o.schedule.kind = ParseSchedule("inverse-sqrt");
-  EXPECT_DOUBLE_EQ(LearningRate(o, 4), 0.4);
-  EXPECT_DOUBLE_EQ(LearningRate(o, 16), 0.2);
-  EXPECT_DOUBLE_EQ(LearningRate(o, 400), 0.04);  // beyond the last one, too
+  EXPECT_DOUBLE_EQ(LearningRate(o, 5), 0.4);
+  EXPECT_DOUBLE_EQ(LearningRate(o, 17), 0.2);
+  EXPECT_DOUBLE_EQ(LearningRate(o, 401), 0.04);  // beyond the last one, too
   o.schedule.warmup = 0;
-  EXPECT_DOUBLE_EQ(LearningRate(o, 30'000), 0.2);
+  EXPECT_DOUBLE_EQ(LearningRate(o, 30'001), 0.2);
   EXPECT_THROW(ParseSchedule("cosin"), Error);
+}
+
+// get_linear_schedule_with_warmup, get_cosine_schedule_with_warmup and get_inverse_sqrt_schedule of
+// transformers 5.24 with a rate of 1: updates 3 to 6 of 6 after a warm-up of 2, and all of 3
+// without one. During a warm-up a rate here is theirs of the next update: they begin with one of 0.
+TEST(ScheduleTest, IsTheOriginalsUpdateByUpdate) {
+  struct Recorded {
+    const char* name;
+    std::vector<double> after_two, of_three;
+  };
+  const Recorded recorded[] = {
+      {"linear", {1.0, 0.75, 0.5, 0.25}, {1.0, 0.6666666666666666, 0.3333333333333333}},
+      {"cosine",
+       {1.0, 0.8535533905932737, 0.5, 0.14644660940672627},
+       {1.0, 0.75, 0.2500000000000001}},
+      {"inverse-sqrt",
+       {1.0, 0.8164965809277261, 0.7071067811865475, 0.6324555320336759},
+       {1.0, 0.9999500037496877, 0.9999000149975006}},
+  };
+  TrainOptions o;
+  o.optimizer.learning_rate = 1.0;
+  o.schedule.final_rate = 0.0;
+  for (const Recorded& r : recorded) {
+    o.schedule.kind = ParseSchedule(r.name);
+    o.schedule.warmup = 2;
+    o.steps = 6;
+    EXPECT_EQ(LearningRate(o, 1), 0.5);
+    EXPECT_EQ(LearningRate(o, 2), 1.0);
+    for (idx_t s = 3; s <= 6; ++s)
+      EXPECT_NEAR(LearningRate(o, s), r.after_two[static_cast<std::size_t>(s - 3)], 1e-15);
+    o.schedule.warmup = 0;
+    o.steps = 3;
+    for (idx_t s = 1; s <= 3; ++s)
+      EXPECT_NEAR(LearningRate(o, s), r.of_three[static_cast<std::size_t>(s - 1)], 1e-15);
+  }
+}
+
+// A run of one update learns, whatever its schedule.
+TEST(ScheduleTest, NoUpdateHasARateOfZero) {
+  for (const ScheduleKind kind : {ScheduleKind::kCosine, ScheduleKind::kLinear,
+                                  ScheduleKind::kConstant, ScheduleKind::kInverseSqrt}) {
+    for (const idx_t steps : {1, 2, 8, 100}) {
+      TrainOptions o = FineTuneOptions();
+      o.schedule.kind = kind;
+      o.steps = steps;
+      ResolveWarmup(&o);
+      for (idx_t s = 1; s <= steps; ++s) EXPECT_GT(LearningRate(o, s), 0.0) << steps << " " << s;
+      EXPECT_TRUE(steps > 1 || LearningRate(o, 1) == o.optimizer.learning_rate);
+    }
+  }
 }
 
 // ---- data ---------------------------------------------------------------------------------------
