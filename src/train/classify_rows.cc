@@ -110,7 +110,14 @@ std::vector<idx_t> ClassifyRows::Counts(const ClassifyTarget& target) const {
 ClassifyTarget ChooseTarget(const LabelledTexts& texts, ProblemType problem,
                             const TextModelInfo& info, idx_t one_hot) {
   ClassifyTarget target{{"LABEL_0"}, problem};
-  if (problem == ProblemType::kRegression) return target;
+  if (problem == ProblemType::kRegression) {
+    // A head of one number fits, whatever the number is called.
+    const bool number =
+        info.problem == ProblemType::kInferred || info.problem == ProblemType::kRegression;
+    if (info.head == HeadKind::kSequence && info.label_count() == 1 && number)
+      target.labels = info.labels;
+    return target;
+  }
   const std::vector<std::string> names = LabelNames(texts.rows);
   if (problem == ProblemType::kInferred) {
     target.problem = texts.sets ? ProblemType::kMultiLabel : ProblemType::kSingleLabel;

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "model/head_fields.h"
 #include "tests/support/files.h"
 #include "tests/support/word_tokenizer.h"
 #include "text/bytes_tokenizer.h"
@@ -48,6 +49,23 @@ TEST(ChooseTarget, IntegersKeepAHeadWithoutNames) {
   EXPECT_EQ(Chosen({"3", "0"}, Classifier(kDefaults)), (Names{"0", "3"}));
   EXPECT_EQ(Chosen({"1", "0"}, Classifier({"neg", "pos"})), (Names{"0", "1"}));
   EXPECT_EQ(Chosen({"1", "0"}, TextModelInfo()), (Names{"0", "1"}));  // no classifier
+}
+
+// A head of one number stays, under its own name (a CrossEncoder's "score").
+TEST(ChooseTarget, ANumberKeepsAHeadOfOneLabel) {
+  const auto chosen = [](TextModelInfo info, ProblemType problem) {
+    info.problem = problem;
+    return ChooseTarget(Texts({"0.5"}), ProblemType::kRegression, info).labels;
+  };
+  const TextModelInfo score = Classifier({"score"});
+  EXPECT_EQ(chosen(score, ProblemType::kInferred), (Names{"score"}));
+  EXPECT_EQ(chosen(score, ProblemType::kRegression), (Names{"score"}));
+  EXPECT_EQ(chosen(score, ProblemType::kMultiLabel), (Names{"LABEL_0"}));
+  EXPECT_EQ(chosen(Classifier({"a", "b"}), ProblemType::kInferred), (Names{"LABEL_0"}));
+  EXPECT_EQ(chosen(TextModelInfo(), ProblemType::kInferred), (Names{"LABEL_0"}));
+  HeadFields files{HeadKind::kSequence, {"score"}, ProblemType::kInferred, {}};
+  EXPECT_TRUE(files.Put({HeadKind::kSequence, chosen(score, ProblemType::kInferred),
+                         ProblemType::kRegression}));  // its numbers are taken over
 }
 
 TEST(ChooseTarget, NamesThatATypingErrorTellsApart) {
