@@ -20,7 +20,7 @@ from ._native import (
     python_names,
     rank_and_threads,
 )
-from ._notes import log, states_a_fact, tell
+from ._notes import log, tell
 from ._progress import Bar
 from ._train_options import EvalOptions, TrainOptions, check_evaluation, check_training
 from .folders import convert, describe, init_model, verify
@@ -237,15 +237,15 @@ def train(
 def _listener(
     callbacks: Sequence[Callback], bar: Bar
 ) -> Callable[[dict[str, Any]], str | None]:
-    """What hears of each event. train() calls what calls it: warnings name the line of its user."""
+    """What hears of each event."""
     if callable(callbacks):
         raise TypeError("train: callbacks is a function, need a list of them")
 
     def listen(values: dict[str, Any]) -> str | None:
         event = TrainingEvent(**values)
-        if event.kind == "note" and not states_a_fact(event.text):
+        if event.kind == "note":
             bar.end_line()
-            tell([event.text], stacklevel=3)
+            tell([event.text])
         else:
             _show(bar, event)
         wish = None
@@ -270,7 +270,7 @@ def _show(bar: Bar, event: TrainingEvent) -> None:
         shown = {"loss": event.loss, **event.metrics}
         facts = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
         _say(bar, f"step {event.step}: held out {facts}")
-    elif event.kind in ("save", "note"):
+    elif event.kind == "save":
         _say(bar, in_python(event.text))
 
 
@@ -418,7 +418,7 @@ def evaluate(
         call = call_options(threads, progress=bar.update if bar.shown else None)
         with python_names():
             result = _models.evaluate(task, given, call)
-    tell(result["notes"], stacklevel=2)
+    tell(result["notes"])
     labels = result.pop("labels", [])
     result["predictions"] = [
         Prediction(place, name, gold, predicted, value, dict(zip(labels, scores)))
