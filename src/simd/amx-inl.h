@@ -160,17 +160,25 @@ class TwinTiles {
     const Tag d;
     const Bits du;
     const auto high_word = hn::Set(du, 0xffff0000u);
-    const auto low = [&](hn::Vec<Bits> x)
-                         HWY_ATTR { return Flush(hn::BitCast(d, hn::ShiftLeft<16>(x))); };
-    const auto high = [&](hn::Vec<Bits> x)
-                          HWY_ATTR { return Flush(hn::BitCast(d, hn::And(x, high_word))); };
+    // Each number is taken apart once, and meets 16 others. The even ones first.
+    alignas(64) float left[2][16][16], right[2][16][16];
+    const auto take_apart = [&](const Tile& words, float(&to)[2][16][16]) HWY_ATTR {
+      for (int line = 0; line < 16; ++line) {
+        for (std::size_t n = 0; n < 16; n += hn::Lanes(d)) {
+          const auto x = hn::LoadU(du, words[line] + n);
+          hn::Store(Flush(hn::BitCast(d, hn::ShiftLeft<16>(x))), d, to[0][line] + n);
+          hn::Store(Flush(hn::BitCast(d, hn::And(x, high_word))), d, to[1][line] + n);
+        }
+      }
+    };
+    take_apart(a, left);
+    take_apart(b, right);
     for (int m = 0; m < 16; ++m) {
       for (std::size_t n = 0; n < 16; n += hn::Lanes(d)) {
         auto even = hn::Zero(d), odd = even;
         for (int k = 0; k < 16; ++k) {
-          const auto x = hn::Set(du, a[m][k]), y = hn::LoadU(du, b[k] + n);
-          even = Flush(Fma(low(x), low(y), even));
-          odd = Flush(Fma(high(x), high(y), odd));
+          even = Flush(Fma(hn::Set(d, left[0][m][k]), hn::Load(d, right[0][k] + n), even));
+          odd = Flush(Fma(hn::Set(d, left[1][m][k]), hn::Load(d, right[1][k] + n), odd));
         }
         const auto sum = Flush(hn::Add(even, odd));
         const auto before = Flush(hn::BitCast(d, hn::LoadU(du, c[m] + n)));

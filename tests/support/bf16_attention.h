@@ -213,6 +213,8 @@ void ForEachBf16Path(const Body& body) {
        {Bf16Path::kWiden, Bf16Path::kPairs, Bf16Path::kTiles, Bf16Path::kTwin}) {
     if (path == Bf16Path::kPairs && ActiveIsa() < Isa::kAvx512Bf16) continue;
     if (path == Bf16Path::kTiles && (ActiveIsa() < Isa::kAmx || !PermitTiles())) continue;
+    // Below AVX2 the twin has one form, plain C++ (ops/amx_attention/amx_attention.cc).
+    if (path == Bf16Path::kTwin && ActiveIsa() == Isa::kSse4) continue;
     SCOPED_TRACE(std::string(Bf16PathName(path)));
     ForceBf16Path(path);
     body();
