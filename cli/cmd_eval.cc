@@ -119,8 +119,7 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
       ->add_option("--held-out", o.held_out,
                    "Share of the end that language models are measured on")
       ->capture_default_str();
-  command
-      ->add_option("--step", o.stride, "Advance of a language model's windows; 0: half a window")
+  command->add_option("--step", o.stride, "Advance of a language model's windows; 0: half a window")
       ->check(AtLeast(0))
       ->capture_default_str();
   command->add_option("--attention", c->attention,

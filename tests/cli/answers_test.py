@@ -48,7 +48,7 @@ class Answers(Case):
 
     def test_numbers_come_back_as_they_were(self):
         model = self.classifier(problem_type="regression", id2label={"0": "LABEL_0"})
-        gold = ["0.99", "-1.5", "3", "1e-05"]
+        gold = ["0.99", "-1.5", "3.0", "1e-05"]
         data = self.put("a.csv", "text,label\n" + "".join(f"she went,{value}\n" for value in gold))
         self.ok("eval", "-m", model, data, "--predictions", self.dir / "p.csv")
         self.assertEqual([row[3] for row in self.rows(self.dir / "p.csv")], ["gold", *gold])

@@ -248,7 +248,7 @@ class Embed(Case):
             self.fails(2, "embed", "-m", model, "-", "--format", "jsonl", "-o", rows, stdin=stdin)
         # Nor the model, whose files are read too.
         config = (model / "config.json").read_bytes()
-        for command in ("embed", "classify", "fill-mask"):
+        for command in ("embed", "fill-mask"):
             self.fails(2, command, "-m", model, rows, "-o", model / "config.json", "--output-format", "jsonl",
                        says=["is in the model's folder"])
         self.assertEqual((model / "config.json").read_bytes(), config)

@@ -219,7 +219,7 @@ class Folders(Case):
         (out / "config.json").unlink()
         (out / "model.safetensors").unlink()
         newest = out / "checkpoint-12"
-        line = f"{out}: has not finished; newest checkpoint: {newest}; go on with --resume or use"
+        line = f"{out}: has not finished: step 12 of 12; newest checkpoint: {newest}; go on with --resume or use"
         for command in (["generate", "-m", out, "-p", "a"], ["eval", "-m", out, self.text],
                         ["embed", "-m", out, "--text", "a"], ["classify", "-m", out, "--text", "a"],
                         ["fill-mask", "-m", out, "--text", "a"], ["plan", "-m", out],
