@@ -106,7 +106,10 @@ bool TellRanks(ErrorCode code, const std::string& message) noexcept {
   has_failed = true;
   started->Abandon(message, code);
   if (started->is_first()) return true;
-  if (started->finished()) return false;  // all have found it together
+  if (started->finished()) {                    // all have found it together
+    std::this_thread::sleep_for(kForRankZero);  // mpirun kills it when this one ends
+    return false;
+  }
   for (milliseconds waited{0}; waited < kForRankZero; waited += milliseconds(10)) {
     if (started->Failure().ends_with(message)) return false;
     std::this_thread::sleep_for(milliseconds(10));

@@ -82,8 +82,8 @@ std::string Words(const std::function<std::string(const char*)>& function, int s
 }
 
 void Stop(int signal) {
-  // mpirun ends all ranks when one has died: this one is about to say so and to end.
-  if (PeerFailed()) return;
+  // mpirun ends all ranks when one has died: this one is about to say why and to end.
+  if (MustLeaveAtOnce()) return;
   if (!caught) {
     Say(std::string(NameOf(signal)) + ": stopped; no file is left half written");
     DieOf(signal);
