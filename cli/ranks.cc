@@ -71,7 +71,8 @@ Context RankContext(const Globals& globals) {
 int RefuseRanks(const std::string& command) {
   constexpr int kUsageStatus = static_cast<int>(ErrorCode::kUsage);
   if (World::LaunchedRank() > 0) {
-    // mpirun kills the others when one of them ends so.
+    // mpirun kills the others when one of them ends so, and this one has nothing to say of that.
+    has_failed = true;
     std::this_thread::sleep_for(kForTheReason);
     return kUsageStatus;
   }
