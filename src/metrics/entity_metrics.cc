@@ -92,8 +92,9 @@ EntityScores ScoreEntities(std::span<const std::vector<std::string>> truth,
     s.name = type;
     s.support = std::ssize(places);
     s.predicted = std::ssize(said);
-    s.hits = std::count_if(said.begin(), said.end(),
-                           [&](const Place& place) { return places.contains(place); });
+    s.hits = std::count_if(said.begin(), said.end(), [&places = places](const Place& place) {
+      return places.contains(place);
+    });
     FillShares(s);
     scores.support += s.support;
     scores.predicted += s.predicted;
