@@ -8,6 +8,7 @@
 #include "base/math.h"
 #include "gemm/grid.h"
 #include "gemm/packed_block.h"
+#include "gemm/passes.h"
 #include "gemm/rows.h"
 #include "parallel/parallel_for.h"
 
@@ -78,17 +79,12 @@ class Runner {
     Arena::Frame frame(context_.arena(), BBytes() + threads * (ABytes() + TileBytes()));
     b_ = frame.Take<float>(RoundUp(chunk_cols_, width_) * slab_);
     scratch_ = static_cast<std::byte*>(frame.TakeBytes(threads * (ABytes() + TileBytes())));
-    for (idx_t col = 0; col < p_.cols; col += chunk_cols_) {
-      Grid grid = grid_;
-      grid.all_cols = std::min(chunk_cols_, p_.cols - col);
-      grid.cols = std::min(grid.cols, grid.all_cols);
-      for (idx_t term = 0; term < p_.terms; term += slab_) {
-        const idx_t terms = std::min(slab_, p_.terms - term);
-        PackB(col, grid.all_cols, term, terms);
-        ParallelFor(context_, grid.tasks(),
-                    [&](idx_t task, int thread) { RunTask(grid, task, col, term, terms, thread); });
-      }
-    }
+    ForEachPass(
+        context_, grid_, p_.cols, chunk_cols_, p_.terms, slab_,
+        [&](idx_t col, idx_t cols, idx_t term, idx_t terms) { PackB(col, cols, term, terms); },
+        [&](const Grid& grid, idx_t task, idx_t col, idx_t term, idx_t terms, int thread) {
+          RunTask(grid, task, col, term, terms, thread);
+        });
   }
 
  private:
