@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import warnings
@@ -454,6 +455,7 @@ def test_evaluate_refuses(longformer: Path, reformer: Path, tmp_path: Path) -> N
 
 TOGETHER = """
 import sys
+import tempfile
 import longspan
 
 task, model, output = sys.argv[1:4]
@@ -471,11 +473,18 @@ def together(program: str, *words: object, ranks: int = 2) -> subprocess.Complet
     if shutil.which("mpirun") is None or not has_module:
         pytest.skip("no MPI")
     allowed = {name: "1" for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM")}
-    command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), sys.executable]
-    return subprocess.run(
-        [*command, "-c", program, *map(str, words)], env={**os.environ, **allowed},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks)]
+    with tempfile.TemporaryDirectory() as said:
+        # A file for each rank: mpirun would hand on their lines in pieces, mixed with each other.
+        result = subprocess.run(
+            [*command, "--output-filename", f"{said}:nocopy",
+             sys.executable, "-c", program, *map(str, words)],
+            env={**os.environ, **allowed}, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        folders = [Path(said) / "1" / f"rank.{rank}" for rank in range(ranks)]
+        result.stdout += "".join((folder / "stdout").read_text() for folder in folders)
+        result.stderr += "".join((folder / "stderr").read_text() for folder in folders)
+    return result
 
 
 def test_ranks_train_together(longformer: Path, tmp_path: Path) -> None:
