@@ -26,17 +26,19 @@ import sys
 from pathlib import Path
 
 LAUNCHERS = ("mpirun", "mpiexec", "srun")
-# Of a line of srun: the process that has printed it.
-LABELLED = re.compile(r"^\s*(\d+): (.*)$")
+# Of a line of srun or Open MPI's mpirun: the process that has printed it.
+LABELLED = re.compile(r"^(?:\s*(\d+): |\[\d+,(\d+)\]<stdout>:)(.*)$")
+# What makes a launcher name it.
+LABELS = {"srun": ["--label"], "mpirun": ["--tag-output"]}
 
 
 def documents(output):
-    """The JSON documents that processes have printed. srun mixes their lines, and names each; mpirun passes on
-    what a process writes at once, which is a document."""
+    """The JSON documents that processes have printed. Launchers mix what several of them print, and name each."""
     texts = {}
     for line in output.splitlines():
         found = LABELLED.match(line)
-        texts.setdefault(int(found[1]) if found else -1, []).append(found[2] if found else line)
+        process = int(found[1] or found[2]) if found else -1
+        texts.setdefault(process, []).append(found[3] if found else line)
     found, decoder = [], json.JSONDecoder()
     for lines in texts.values():
         text = "\n".join(lines).strip()
@@ -57,9 +59,9 @@ class Launcher:
     def run(self, *words, knows_others):
         """What the processes print: one document if they know each other, else one each."""
         environment = {**os.environ, "LONGSPAN_MPI": "1" if knows_others else "0"}
-        passed = ["--label"] if self.kind == "srun" else ["-x", "LONGSPAN_MPI"]
-        command = [*self.words, *passed, "-n", str(self.ranks), self.program, *map(str, words),
-                   "--json"]
+        passed = [] if self.kind == "srun" else ["-x", "LONGSPAN_MPI"]
+        command = [*self.words, *LABELS.get(self.kind, []), *passed, "-n", str(self.ranks), self.program,
+                   *map(str, words), "--json"]
         print("$", shlex.join(command), "" if knows_others else "(each alone)", file=sys.stderr, flush=True)
         result = subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE)
         if result.returncode != 0:
