@@ -61,7 +61,8 @@ Isa Detect() {
     return Isa::kAvx512;
   }
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return Isa::kAvx512Bf16;
-  const bool amx = (d & (1u << 22)) && (d & (1u << 24));  // AMX-BF16, AMX-TILE
+  // AMX-BF16, AMX-TILE, and the vector half of kernels on tiles, which a virtual machine may hide.
+  const bool amx = (d & (1u << 22)) && (d & (1u << 24)) && (hwy_targets & HWY_AVX3_DL) != 0;
   return amx && (state & kTileState) == kTileState ? Isa::kAmx : Isa::kAvx512Bf16;
 }
 #else
@@ -72,8 +73,10 @@ Isa Detect() { return Isa::kPortable; }
 std::int64_t TargetsAbove(Isa isa) {
   std::int64_t targets = 0;
 #if defined(__x86_64__)
-  constexpr std::int64_t kAvx3Family = HWY_AVX3 | HWY_AVX3_DL;
-  if (isa < Isa::kAvx512) targets |= kAvx3Family;
+  // Kernels around the tile unit are compiled for AVX3_DL, with instructions of AVX512_BF16 that
+  // the target's name does not promise: Ice Lake has the one without the other.
+  if (isa < Isa::kAvx512Bf16) targets |= HWY_AVX3_DL;
+  if (isa < Isa::kAvx512) targets |= HWY_AVX3;
   if (isa < Isa::kAvx2) targets |= HWY_AVX2;
   if (isa < Isa::kSse4) targets |= HWY_SSE4 | HWY_SSSE3;
 #else

@@ -213,6 +213,12 @@ const char* const kOpNames[kLineOps] = {
     "UnpackLowInts", "UnpackHighInts", "UnpackLowLongs", "UnpackHighLongs", "ZipFirstWords",
     "ZipLastWords",  "ToBf16Line",     "EachFloat",      "EachInt",         "ZeroLine"};
 
+TEST(Line, RunsInstructionsOfBf16OnlyWhereTheyAre) {
+  ApplyIsaCap();
+  if (ActiveIsa() >= Isa::kAvx512Bf16) GTEST_SKIP() << "they are here";
+  EXPECT_EQ(hwy::SupportedTargets() & HWY_AVX3_DL, 0);
+}
+
 TEST(Line, EachOperationIsWhatItsCommentSays) {
   ApplyIsaCap();
   Rng rng(11);
