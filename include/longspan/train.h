@@ -45,7 +45,7 @@ const char* ScheduleName(ScheduleKind kind);
 struct ScheduleOptions {
   ScheduleKind kind = ScheduleKind::kCosine;  // what follows the warm-up
   idx_t warmup = 50;                          // updates; negative: 6 % of them
-  double final_rate = 0.1;  // of the learning rate, at the end of cosine and linear
+  double final_rate = 0.1;  // of the learning rate: after the last update of cosine and linear
 };
 
 // Rows of so many tokens for so many updates. The last stage has no number of updates, 0.

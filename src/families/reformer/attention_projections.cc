@@ -189,18 +189,8 @@ void ProjectionPass<T>::ProjectBackward(const ResidualStream& x,
                                         const View<const float, 2>& dprojected,
                                         const AttentionTensorsOf<T>& t,
                                         const ResidualStream& dx) const {
-  const idx_t values = slab_ * layer_.channels;
-  const idx_t x_values = RoomForRows(x, values), dx_values = RoomForRows(dx, values);
-  const idx_t operand_values = OperandCount<T>(slab_ * dprojected.extent[1]);
-  Arena::Frame frame(context_.arena(), Arena::Bytes<float>(x_values) + Arena::Bytes<T>(values) +
-                                           Arena::Bytes<float>(values) +
-                                           Arena::Bytes<T>(operand_values) +
-                                           Arena::Bytes<float>(dx_values));
-  float* x_slab = frame.Take<float>(x_values);
-  T* normed_slab = frame.Take<T>(values);
-  float* dnormed_slab = frame.Take<float>(values);
-  T* operand_slab = frame.Take<T>(operand_values);
-  float* dx_slab = frame.Take<float>(dx_values);
+  const ProjectionScratch<T> scratch(context_.arena(), x, dx, slab_ * layer_.channels,
+                                     OperandCount<T>(slab_ * dprojected.extent[1]));
   const idx_t all = layer_.count * layer_.width();
   const auto weights = WeightOf<T>(call_, layer_.first, all);
   const View<float, 2> dweights = call_.parameters.matrix_gradient(layer_.first, all);
@@ -210,11 +200,11 @@ void ProjectionPass<T>::ProjectBackward(const ResidualStream& x,
   const std::uint64_t rounding =
       DeriveKey(call_.dropout_key, kAttentionRounding + static_cast<std::uint64_t>(t.first_head));
   EachSlab([&](idx_t begin, idx_t rows) {
-    const View<const float, 2> x_rows = FloatRows(context_, x.Rows(begin, rows), x_slab);
-    const View<T, 2> normed(normed_slab, x_rows.extent);
-    const View<float, 2> dnormed(dnormed_slab, x_rows.extent);
+    const View<const float, 2> x_rows = FloatRows(context_, x.Rows(begin, rows), scratch.x);
+    const View<T, 2> normed(scratch.normed, x_rows.extent);
+    const View<float, 2> dnormed(scratch.dnormed, x_rows.extent);
     LayerNormForward(context_, norm, x_rows, normed);
-    const auto operand = Operand<T>(context_, dprojected.Rows(begin, rows), operand_slab);
+    const auto operand = Operand<T>(context_, dprojected.Rows(begin, rows), scratch.operand);
     EachProjection(dweights, t, [&](const auto& dw, idx_t column, idx_t width) {
       if (!trains) return;
       gemm::BackwardWeights(context_, OperandColumns<T>(operand, column, width), normed, dw);
@@ -223,7 +213,7 @@ void ProjectionPass<T>::ProjectBackward(const ResidualStream& x,
       gemm::BackwardData(context_, OperandColumns<T>(operand, column, width), w, dnormed,
                          column == 0 ? gemm::Store::kOverwrite : gemm::Store::kAccumulate);
     });
-    AddToGradient(context_, dx.Rows(begin, rows), dx_slab, {rounding, FirstElement(begin)},
+    AddToGradient(context_, dx.Rows(begin, rows), scratch.dx, {rounding, FirstElement(begin)},
                   [&](const View<float, 2>& to) {
                     LayerNormBackward(context_, norm, x_rows, dnormed, to, dnorm);
                   });

@@ -11,8 +11,10 @@
 
 #include <string>
 
+#include "base/arena.h"
 #include "families/reformer/attention_kinds.h"
 #include "families/reformer/attention_mechanism.h"
+#include "families/reformer/branch_weights.h"
 #include "families/reformer/reformer_config.h"
 #include "families/reformer/residual_branch.h"
 #include "model/norm_layer.h"
@@ -46,6 +48,33 @@ struct AttentionProjections {
 
 // Dropout of f in a call: element t C + c is that of token t of all rows.
 Dropout AttentionOutputSiteOf(const AttentionProjections& layer, const BranchCall& call);
+
+// What the backward of the projections takes of the arena while it runs, for a slab of rows of
+// `values` numbers: the rows of x and dx, if these streams are not fp32, LayerNorm(x), its
+// gradient, and `operand_values` of dprojected as T.
+template <class T>
+struct ProjectionScratch {
+  ProjectionScratch(Arena& arena, const ResidualStream& x_stream, const ResidualStream& dx_stream,
+                    idx_t values, idx_t operand_values)
+      : x_values(RoomForRows(x_stream, values)),
+        dx_values(RoomForRows(dx_stream, values)),
+        frame(arena, Arena::Bytes<float>(x_values) + Arena::Bytes<T>(values) +
+                         Arena::Bytes<float>(values) + Arena::Bytes<T>(operand_values) +
+                         Arena::Bytes<float>(dx_values)),
+        x(frame.Take<float>(x_values)),
+        normed(frame.Take<T>(values)),
+        dnormed(frame.Take<float>(values)),
+        operand(frame.Take<T>(operand_values)),
+        dx(frame.Take<float>(dx_values)) {}
+
+  idx_t x_values, dx_values;
+  Arena::Frame frame;
+  float* x;
+  T* normed;
+  float* dnormed;
+  T* operand;
+  float* dx;
+};
 
 // The products of one call, in operand type T, for one group of heads at a time. `t` are the
 // tensors of the group, dprojected (N, P H D) lies as t.projected does. Where ranks share a row, N

@@ -161,22 +161,12 @@ template <class T>
 void RowProjectionPass<T>::ProjectBackward(const ResidualStream& x,
                                            const View<float, 2>& dprojected,
                                            const ResidualStream& dx) const {
-  const idx_t values = steps_.rows() * layer_.channels;
-  const idx_t x_values = RoomForRows(x, values), dx_values = RoomForRows(dx, values);
   idx_t widest = 0;
   for (int r = 0; r < steps_.ranks(); ++r) {
     widest = std::max(widest, steps_.Columns(r, layer_.count));
   }
-  const idx_t operand_values = OperandCount<T>(steps_.rows() * widest);
-  Arena::Frame frame(context_.arena(), Arena::Bytes<float>(x_values) + Arena::Bytes<T>(values) +
-                                           Arena::Bytes<float>(values) +
-                                           Arena::Bytes<T>(operand_values) +
-                                           Arena::Bytes<float>(dx_values));
-  float* x_room = frame.Take<float>(x_values);
-  T* normed_room = frame.Take<T>(values);
-  float* dnormed_room = frame.Take<float>(values);
-  T* operand_room = frame.Take<T>(operand_values);
-  float* dx_room = frame.Take<float>(dx_values);
+  const ProjectionScratch<T> scratch(context_.arena(), x, dx, steps_.rows() * layer_.channels,
+                                     OperandCount<T>(steps_.rows() * widest));
   const idx_t all = layer_.count * layer_.width();
   const auto weights = WeightOf<T>(call_, layer_.first, all);
   const View<float, 2> dweights = call_.parameters.matrix_gradient(layer_.first, all);
@@ -189,15 +179,15 @@ void RowProjectionPass<T>::ProjectBackward(const ResidualStream& x,
       DeriveKey(call_.dropout_key, kAttentionRounding + static_cast<std::uint64_t>(group_));
   ReceiveHeads<float>(
       context_, steps_, dprojected, layer_.count, [&](idx_t step, const auto& pieces) {
-        const View<const float, 2> x_rows = FloatRows(context_, Rows(x, step), x_room);
-        const View<T, 2> normed(normed_room, x_rows.extent);
-        const View<float, 2> dnormed(dnormed_room, x_rows.extent);
+        const View<const float, 2> x_rows = FloatRows(context_, Rows(x, step), scratch.x);
+        const View<T, 2> normed(scratch.normed, x_rows.extent);
+        const View<float, 2> dnormed(scratch.dnormed, x_rows.extent);
         LayerNormForward(context_, norm, x_rows, normed);
         auto store = gemm::Store::kOverwrite;
         for (int r = 0; r < steps_.ranks(); ++r) {
           const View<float, 2>& piece = pieces[static_cast<std::size_t>(r)];
           if (piece.extent[1] == 0) continue;
-          const auto operand = Operand<T>(context_, piece, operand_room);
+          const auto operand = Operand<T>(context_, piece, scratch.operand);
           if (trains) {
             EachPart(r, dweights, [&](const auto& dw, idx_t column, idx_t width) {
               gemm::BackwardWeights(context_, OperandColumns<T>(operand, column, width), normed,
@@ -210,7 +200,7 @@ void RowProjectionPass<T>::ProjectBackward(const ResidualStream& x,
             store = gemm::Store::kAccumulate;
           });
         }
-        AddToGradient(context_, Rows(dx, step), dx_room, {rounding, FirstElement(step)},
+        AddToGradient(context_, Rows(dx, step), scratch.dx, {rounding, FirstElement(step)},
                       [&](const View<float, 2>& to) {
                         LayerNormBackward(context_, norm, x_rows, dnormed, to, dnorm);
                       });
