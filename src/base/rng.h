@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 #include "longspan/types.h"
 
@@ -85,6 +86,17 @@ struct Dropout {
     const auto e = static_cast<std::uint64_t>(i);
     const auto words = Philox(key, (e / 64) * 16 + e % 16);
     return words[(e / 16) % 4] >= threshold() ? scale() : 0.0f;
+  }
+};
+
+// The numbers that the rows of a matrix have where a site's elements are counted: element c of row
+// t, C wide, is number(t) * C + c.
+struct RowNumbers {
+  idx_t first = 0;                            // first, first + 1, ...
+  std::span<const std::int32_t> listed = {};  // or, unless it is empty, these
+
+  idx_t operator()(idx_t t) const {
+    return listed.empty() ? first + t : listed[static_cast<std::size_t>(t)];
   }
 };
 

@@ -142,8 +142,8 @@ Tensor Model::Logits(Context& context, const BatchView& batch) const {
   Check(info().head != HeadKind::kNone, ErrorCode::kUsage, "logits: a {} has no head",
         info().class_name);
   return WithinLimit(context, "logits", [&](Context& c) {
-    const Tensor hidden = Encode(c, inside(), batch);
-    return inside().Logits(c, batch, hidden.view<2>());
+    CheckShape(batch);
+    return inside().LogitsOfTexts(c, batch);
   });
 }
 

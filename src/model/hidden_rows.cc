@@ -99,20 +99,30 @@ void SpreadMean(Context& context, const BatchView& batch, const View<const float
                  });
 }
 
-// Of the tokens that a head reads one by one: those of the slab, as rows of it, where the first of
-// them stands among all, and which they are (numbers of h's rows).
-struct OwnReads {
-  OwnReads(HeadReads reads, const BatchView& batch, const TokenSlab& slab) {
-    const std::vector<std::int32_t> all = TokensRead(reads, batch);
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      if (all[i] < slab.begin) ++first;
-      if (all[i] < slab.begin || all[i] >= slab.end) continue;
-      tokens.push_back(static_cast<std::int32_t>(all[i] - slab.begin));
-    }
-  }
-  std::vector<std::int32_t> tokens;
-  idx_t first = 0;
-};
+// Of the tokens that a head reads one by one, those of this rank.
+LastRows OwnReads(const Context& context, HeadReads reads, const BatchView& batch) {
+  return {TokensRead(reads, batch), OwnTokens(context, batch.rows * batch.tokens)};
+}
+
+// Whether `hidden` has the rows alone that are read.
+bool HasThemAlone(const LastRows& own, const View<const float, 2>& hidden) {
+  return hidden.extent[0] == own.count();
+}
+
+// to (R, W) = the rows of hidden, or of a gradient, that are read.
+void TakeReads(Context& context, const LastRows& own, const View<const float, 2>& hidden,
+               const View<float, 2>& to) {
+  if (HasThemAlone(own, hidden)) return CopyRows(context, hidden, to);
+  EmbeddingForward(context, own.rows(), hidden, to);
+}
+
+// dhidden = dh (R, W) in the rows that are read, else 0.
+void SpreadReads(Context& context, const LastRows& own, const View<const float, 2>& dh,
+                 const View<float, 2>& dhidden) {
+  if (HasThemAlone(own, dhidden)) return CopyRows(context, dh, dhidden);
+  ZeroRows(context, dhidden);
+  if (own.count() > 0) EmbeddingBackward(context, own.rows(), dh, dhidden);
+}
 
 // The vectors of texts, of which the group's first rank has the head.
 class TextRows final : public HeadRows {
@@ -147,16 +157,32 @@ HeadLoss LossOfTexts(Context& context, RowGroup& group, const HeadLayer& head, c
 
 }  // namespace
 
+LastRows RowsOfHead(const Context& context, HeadReads reads, const BatchView& batch) {
+  if (reads == HeadReads::kEveryToken || reads == HeadReads::kMeanTokens) return {};
+  LastRows own = OwnReads(context, reads, batch);
+  const bool every = own.count() == OwnTokens(context, batch.rows * batch.tokens).size();
+  return every ? LastRows() : own;
+}
+
+double LeftOutFlop(HeadReads reads, const BatchView& batch, double numbers, idx_t frozen,
+                   bool backward) {
+  if (reads == HeadReads::kEveryToken || reads == HeadReads::kMeanTokens) return 0.0;
+  if (reads == HeadReads::kLabelledTokens && batch.labels.empty())
+    return 0.0;  // no loss, but logits
+  const idx_t others = batch.rows * batch.tokens - std::ssize(TokensRead(reads, batch));
+  const double passed = (backward ? 3.0 : 1.0) * numbers - static_cast<double>(frozen);
+  return 2.0 * static_cast<double>(others) * passed;
+}
+
 void ReadHidden(Context& context, HeadReads reads, const BatchView& batch,
                 const View<const float, 2>& hidden, const View<float, 2>& h) {
   if (reads == HeadReads::kMeanTokens) return MeanOfTexts(context, batch, hidden, h);
-  const OwnReads own(reads, batch, OwnTokens(context, batch.rows * batch.tokens));
+  const LastRows own = OwnReads(context, reads, batch);
   RowGroup* group = context.row_group();
-  if (group == nullptr) return EmbeddingForward(context, own.tokens, hidden, h);
+  if (group == nullptr) return TakeReads(context, own, hidden, h);
   // The vectors of other ranks' tokens: nothing is added to them but zeros.
   ZeroRows(context, h);
-  const View<float, 2> mine = h.Rows(own.first, std::ssize(own.tokens));
-  if (!own.tokens.empty()) EmbeddingForward(context, own.tokens, hidden, mine);
+  if (own.count() > 0) TakeReads(context, own, hidden, h.Rows(own.first(), own.count()));
   if (context.rehearsal()) return;
   group->Sum(std::span<float>(h.data, static_cast<std::size_t>(h.size())));
 }
@@ -164,10 +190,8 @@ void ReadHidden(Context& context, HeadReads reads, const BatchView& batch,
 void SpreadHidden(Context& context, HeadReads reads, const BatchView& batch,
                   const View<const float, 2>& dh, const View<float, 2>& dhidden) {
   if (reads == HeadReads::kMeanTokens) return SpreadMean(context, batch, dh, dhidden);
-  const OwnReads own(reads, batch, OwnTokens(context, batch.rows * batch.tokens));
-  ZeroRows(context, dhidden);
-  if (own.tokens.empty()) return;
-  EmbeddingBackward(context, own.tokens, dh.Rows(own.first, std::ssize(own.tokens)), dhidden);
+  const LastRows own = OwnReads(context, reads, batch);
+  SpreadReads(context, own, dh.Rows(own.first(), own.count()), dhidden);
 }
 
 HeadLoss LossOfHidden(Context& context, const HeadLayer& head, const HeadCall& call,
@@ -186,22 +210,22 @@ HiddenRows::HiddenRows(Context& context, HeadReads reads, const BatchView& batch
     : context_(context),
       reads_(reads),
       batch_(batch),
-      slab_(OwnTokens(context, batch.rows * batch.tokens)),
+      own_(OwnReads(context, reads, batch)),
+      in_place_(reads == HeadReads::kEveryToken ||
+                (reads != HeadReads::kMeanTokens && HasThemAlone(own_, hidden))),
+      first_(reads == HeadReads::kEveryToken ? OwnTokens(context, batch.rows * batch.tokens).begin
+                                             : own_.first()),
       hidden_(hidden),
-      dhidden_(dhidden) {
-  OwnReads own(reads, batch, slab_);
-  tokens_ = std::move(own.tokens);
-  first_ = reads == HeadReads::kEveryToken ? slab_.begin : own.first;
-}
+      dhidden_(dhidden) {}
 
 idx_t HiddenRows::count() const {
   if (reads_ == HeadReads::kEveryToken) return hidden_.extent[0];
   if (reads_ == HeadReads::kMeanTokens) return TextCount(batch_);
-  return static_cast<idx_t>(tokens_.size());
+  return own_.count();
 }
 
 void HiddenRows::Read(const Look& look) {
-  if (reads_ == HeadReads::kEveryToken) return look(first_, hidden_);
+  if (in_place_) return look(first_, hidden_);
   const idx_t width = hidden_.extent[1];
   Arena::Frame frame(context_.arena(), Arena::Bytes<float>(count() * width));
   const View<float, 2> h = TakeRows(frame, count(), width);
@@ -211,11 +235,11 @@ void HiddenRows::Read(const Look& look) {
 
 void HiddenRows::Gather(const View<float, 2>& h) {
   if (reads_ == HeadReads::kMeanTokens) return ReadHidden(context_, reads_, batch_, hidden_, h);
-  EmbeddingForward(context_, tokens_, hidden_, h);
+  TakeReads(context_, own_, hidden_, h);
 }
 
 void HiddenRows::Differentiate(const Gradient& gradient) {
-  if (reads_ == HeadReads::kEveryToken) return gradient(first_, hidden_, dhidden_);
+  if (in_place_) return gradient(first_, hidden_, dhidden_);
   const idx_t width = hidden_.extent[1];
   Arena::Frame frame(context_.arena(), 2 * Arena::Bytes<float>(count() * width));
   const View<float, 2> h = TakeRows(frame, count(), width), dh = TakeRows(frame, count(), width);
@@ -224,8 +248,7 @@ void HiddenRows::Differentiate(const Gradient& gradient) {
   if (reads_ == HeadReads::kMeanTokens) {
     return SpreadHidden(context_, reads_, batch_, dh, dhidden_);
   }
-  ZeroRows(context_, dhidden_);
-  EmbeddingBackward(context_, tokens_, dh, dhidden_);
+  SpreadReads(context_, own_, dh, dhidden_);
 }
 
 Tensor LogitsOf(Context& context, const HeadLayer& head, const ParameterTable& parameters,

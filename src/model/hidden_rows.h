@@ -1,5 +1,8 @@
 // The hidden states of a batch in memory, as a head reads them.
 //
+// Of a head that reads tokens one by one, `hidden` and `dhidden` below may also be the R rows alone
+// that it reads (RowsOfHead), in their order.
+//
 // Where ranks share rows (Context::row_group), `hidden` below is (n, W), the rows of this rank's
 // tokens, `batch` is the whole one, and the calls are made by all ranks of the group together.
 #pragma once
@@ -7,10 +10,20 @@
 #include <vector>
 
 #include "model/head_layer.h"
+#include "model/last_rows.h"
 #include "model/linear.h"
 #include "model/row_slab.h"
 
 namespace longspan {
+
+// The rows that the head reads for the loss: of a masked LM those with labels. All of them where it
+// reads every token or means, or where those that it reads one by one are all that this rank has.
+LastRows RowsOfHead(const Context& context, HeadReads reads, const BatchView& batch);
+
+// Work that a loss leaves out, because the last layer computes for these rows alone what follows
+// its attention: matrices of so many numbers. `frozen` of them have no gradient.
+double LeftOutFlop(HeadReads reads, const BatchView& batch, double numbers, idx_t frozen,
+                   bool backward);
 
 class HiddenRows final : public HeadRows {
  public:
@@ -30,9 +43,9 @@ class HiddenRows final : public HeadRows {
   Context& context_;
   const HeadReads reads_;
   const BatchView& batch_;
-  const TokenSlab slab_;
-  std::vector<std::int32_t> tokens_;  // that are read one by one, of the slab's rows
-  idx_t first_ = 0;                   // the number of the first row that is read
+  const LastRows own_;   // that are read one by one
+  const bool in_place_;  // hidden_ has what is read, and nothing else
+  const idx_t first_;    // the number of the first row that is read
   const View<float, 2> hidden_, dhidden_;
 };
 

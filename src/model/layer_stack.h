@@ -3,6 +3,8 @@
 //   Bytes<T>(call), Take<T>(frame, call)             the memory of its tensors
 //   Forward<T>(context, call, x, tensors, stream)    x: the stream as products take it
 //   Backward<T>(context, call, x, tensors, d)        d: the gradient of the stream, in place
+// A last layer of which few rows are read (model/last_rows.h) writes them as the first rows of the
+// stream, and their gradient is in the first rows of d.
 #pragma once
 
 #include <array>

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "model/bf16_weights.h"
+#include "model/last_rows.h"
 #include "model/parameters.h"
 #include "model/row_slab.h"
 #include "model/step_dropout.h"
@@ -20,7 +21,8 @@ struct PostNormCall {
   bool backward = false;  // a backward pass follows: the layer keeps what that needs
   const Observer* observer = nullptr;
   std::size_t layer = 0;
-  RowGroup* group = nullptr;  // ranks that share the rows; null: this process has all tokens
+  RowGroup* group = nullptr;       // ranks that share the rows; null: this process has all tokens
+  const LastRows* last = nullptr;  // the output's rows; null: all
 
   // The tokens whose streams this rank has, and their number.
   TokenSlab slab() const { return OwnTokens(group, texts.n()); }

@@ -8,6 +8,9 @@
 //   AttentionFlop(config, batch, backward_from)     of all layers, from that one on with backward
 // A source of the family instantiates it (post_norm_encoder_impl.h).
 //
+// Where a head reads few rows, the last layer computes no others (model/last_rows.h): for logits of
+// texts, losses and their gradients.
+//
 // Training keeps, for each layer, its input and what PostNormLayer::Tensors says; a layer that is
 // to be recomputed keeps its input alone.
 //
@@ -27,6 +30,7 @@
 #include "model/bf16_weights.h"
 #include "model/encoder_step.h"
 #include "model/head_layer.h"
+#include "model/last_rows.h"
 #include "model/linear.h"
 #include "model/parameters.h"
 #include "model/post_norm_embeddings.h"
@@ -86,7 +90,8 @@ class PostNormEncoder {
   // The head's logits from Encode's hidden states: LogitsOf (model/hidden_rows.h) has the shapes.
   Tensor Logits(Context& context, const BatchView& batch, const View<const float, 2>& hidden) const;
 
-  // What Encode and Logits give together; with ranks that share rows, on all of them. Together.
+  // What Encode and Logits give together, but for roundings where the head reads few rows; with
+  // ranks that share rows, on all of them. Together.
   Tensor LogitsOfTexts(Context& context, const BatchView& batch) const;
 
   // The loss over the batch's targets; no gradients, no dropout. Here and below a context with a
@@ -100,7 +105,8 @@ class PostNormEncoder {
   double CotangentGradients(Context& context, const BatchView& batch,
                             const View<const float, 2>& cotangent, const EncoderStep& step);
 
-  // Useful work, in GFLOP: dense products for each token and label, and the attention's.
+  // Useful work of a loss, without its gradients and with them, in GFLOP: dense products for each
+  // token, in the last layer for each that the head reads, and for each label, and the attention's.
   // Recomputation does not count.
   double ForwardGflop(const BatchView& batch) const;
   double StepGflop(const BatchView& batch) const;
@@ -108,7 +114,7 @@ class PostNormEncoder {
  private:
   using Layer = PostNormLayer<Attention>;
   using Call = typename Layer::Call;
-  // Given the last hidden states (B*T, C), overwrites their gradient, and maybe them.
+  // Given the last hidden states, overwrites their gradient, and maybe them.
   using HeadGradient =
       std::function<void(const View<float, 2>& hidden, const View<float, 2>& dhidden)>;
 
@@ -119,21 +125,23 @@ class PostNormEncoder {
   const Bf16Weights* FreshBf16(Context& context) const;
   // Call before layer i runs: makes its bf16 weights, if products take bf16.
   void EnterLayer(Context& context, std::size_t i) const;
-  // Encode of this rank's tokens alone: hidden is (n, C), the rows of its slab.
+  // Encode of this rank's tokens alone: hidden is (n, C), the rows of its slab, and its first rows
+  // are those of `last` on return.
   void EncodeOwn(Context& context, const BatchView& batch, const View<float, 2>& hidden,
-                 const Shown& shown, const StepDropout& dropout) const;
+                 const Shown& shown, const StepDropout& dropout, const LastRows& last) const;
   template <class T>
   void EncodeIn(Context& context, const BatchView& batch, const View<float, 2>& hidden,
-                const Shown& shown, const StepDropout& dropout) const;
+                const Shown& shown, const StepDropout& dropout, const LastRows& last) const;
   const HeadLayer& Head() const;
   Dropout EmbeddingSite(const StepDropout& dropout) const;
   Call CallOf(Context& context, const Texts& texts, const StepDropout& dropout, std::size_t layer,
-              bool backward) const;
+              bool backward, const LastRows& last) const;
+  // `last`: the rows of the last hidden states that head_gradient is given.
   void Differentiate(Context& context, const BatchView& batch, const EncoderStep& step,
-                     const HeadGradient& head_gradient);
+                     const LastRows& last, const HeadGradient& head_gradient);
   template <class T>
   void DifferentiateIn(Context& context, const BatchView& batch, const EncoderStep& step,
-                       const HeadGradient& head_gradient);
+                       const LastRows& last, const HeadGradient& head_gradient);
   double Gflop(const BatchView& batch, std::size_t backward_from, bool head_backward) const;
 
   Config config_;

@@ -85,13 +85,14 @@ template <class Kind>
 typename PostNormEncoder<Kind>::Call PostNormEncoder<Kind>::CallOf(Context& context,
                                                                    const Texts& texts,
                                                                    const StepDropout& dropout,
-                                                                   std::size_t layer,
-                                                                   bool backward) const {
+                                                                   std::size_t layer, bool backward,
+                                                                   const LastRows& last) const {
   Call call{parameters_, bf16_.get(), texts, dropout};
   call.dropout.key = DeriveKey(dropout.key, kFirstLayer + layer);
   call.backward = backward;
   call.layer = layer;
   call.group = context.row_group();
+  if (!last.all() && layer + 1 == layers_.size()) call.last = &last;
   return call;
 }
 
@@ -102,23 +103,25 @@ void PostNormEncoder<Kind>::Encode(Context& context, const BatchView& batch,
   embeddings_->CheckBatch(batch);
   if (shown.attention != nullptr || shown.hidden_states != nullptr) CheckNotSplit(context);
   const TokenSlab own = OwnTokens(context, batch.rows * batch.tokens);
-  EncodeOwn(context, batch, hidden.Rows(own.begin, own.size()), shown, dropout);
+  EncodeOwn(context, batch, hidden.Rows(own.begin, own.size()), shown, dropout, {});
   GatherRowsOfAll(context, hidden);
 }
 
 template <class Kind>
 void PostNormEncoder<Kind>::EncodeOwn(Context& context, const BatchView& batch,
                                       const View<float, 2>& hidden, const Shown& shown,
-                                      const StepDropout& dropout) const {
-  if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, batch, hidden, shown, dropout);
-  EncodeIn<bfloat16>(context, batch, hidden, shown, dropout);
+                                      const StepDropout& dropout, const LastRows& last) const {
+  if (FreshBf16(context) == nullptr) {
+    return EncodeIn<float>(context, batch, hidden, shown, dropout, last);
+  }
+  EncodeIn<bfloat16>(context, batch, hidden, shown, dropout, last);
 }
 
 template <class Kind>
 template <class T>
 void PostNormEncoder<Kind>::EncodeIn(Context& context, const BatchView& batch,
                                      const View<float, 2>& hidden, const Shown& shown,
-                                     const StepDropout& dropout) const {
+                                     const StepDropout& dropout, const LastRows& last) const {
   Check(shown.attention == nullptr || batch.documents.empty(), ErrorCode::kUsage,
         "batch: attention is shown of whole rows, not of documents side by side in them");
   CheckHeadsForRows(context.row_group(), config_.heads);
@@ -129,7 +132,7 @@ void PostNormEncoder<Kind>::EncodeIn(Context& context, const BatchView& batch,
   const LayerStack stack(
       context, layers_,
       [&](std::size_t i) {
-        Call call = CallOf(context, texts, dropout, i, false);
+        Call call = CallOf(context, texts, dropout, i, false, last);
         call.observer = shown.attention;
         return call;
       },
@@ -161,8 +164,10 @@ Tensor PostNormEncoder<Kind>::LogitsOfTexts(Context& context, const BatchView& b
   const idx_t n = OwnTokens(context, batch.rows * batch.tokens).size();
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * config_.hidden_size));
   const View<float, 2> hidden = TakeRows(frame, n, config_.hidden_size);
-  EncodeOwn(context, batch, hidden, {}, {});
-  return Logits(context, batch, hidden);
+  const HeadReads reads = Head().reads();
+  const LastRows last = ReadsTexts(reads) ? RowsOfHead(context, reads, batch) : LastRows();
+  EncodeOwn(context, batch, hidden, {}, {}, last);
+  return Logits(context, batch, last.Of(hidden));
 }
 
 template <class Kind>
@@ -172,8 +177,10 @@ HeadLoss PostNormEncoder<Kind>::Loss(Context& context, const BatchView& batch) c
   const idx_t n = OwnTokens(context, batch.rows * batch.tokens).size();
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * config_.hidden_size));
   const View<float, 2> hidden = TakeRows(frame, n, config_.hidden_size);
-  EncodeOwn(context, batch, hidden, {}, {});
-  return LossOfHidden(context, Head(), {parameters_, FreshBf16(context), batch}, hidden, {}, false);
+  const LastRows last = RowsOfHead(context, Head().reads(), batch);
+  EncodeOwn(context, batch, hidden, {}, {}, last);
+  return LossOfHidden(context, Head(), {parameters_, FreshBf16(context), batch}, last.Of(hidden),
+                      {}, false);
 }
 
 // ---- training -----------------------------------------------------------------------------------
@@ -181,20 +188,21 @@ HeadLoss PostNormEncoder<Kind>::Loss(Context& context, const BatchView& batch) c
 // Forward, the head's gradient, backward: what every training loss has in common.
 template <class Kind>
 void PostNormEncoder<Kind>::Differentiate(Context& context, const BatchView& batch,
-                                          const EncoderStep& step,
+                                          const EncoderStep& step, const LastRows& last,
                                           const HeadGradient& head_gradient) {
   const std::size_t layers = layers_.size();
   Check(step.recompute.empty() || step.recompute.size() == layers, ErrorCode::kUsage,
         "step: {} choices of what to recompute for {} layers", step.recompute.size(), layers);
-  if (FreshBf16(context) == nullptr)
-    return DifferentiateIn<float>(context, batch, step, head_gradient);
-  DifferentiateIn<bfloat16>(context, batch, step, head_gradient);
+  if (FreshBf16(context) == nullptr) {
+    return DifferentiateIn<float>(context, batch, step, last, head_gradient);
+  }
+  DifferentiateIn<bfloat16>(context, batch, step, last, head_gradient);
 }
 
 template <class Kind>
 template <class T>
 void PostNormEncoder<Kind>::DifferentiateIn(Context& context, const BatchView& batch,
-                                            const EncoderStep& step,
+                                            const EncoderStep& step, const LastRows& last,
                                             const HeadGradient& head_gradient) {
   CheckHeadsForRows(context.row_group(), config_.heads);
   const Texts texts(config_, batch, true, context.row_group());
@@ -203,7 +211,7 @@ void PostNormEncoder<Kind>::DifferentiateIn(Context& context, const BatchView& b
       context, layers_,
       [&](std::size_t i) {
         return CallOf(context, texts, step.dropout, i,
-                      i >= FirstTrainedLayer(parameters_.first_stage()));
+                      i >= FirstTrainedLayer(parameters_.first_stage()), last);
       },
       [&](std::size_t i) { EnterLayer(context, i); });
   stack.template Differentiate<T>(
@@ -211,7 +219,9 @@ void PostNormEncoder<Kind>::DifferentiateIn(Context& context, const BatchView& b
       [&](const View<float, 2>& stream) {
         embeddings_->Forward(context, parameters_, batch, site, stream);
       },
-      head_gradient,
+      [&](const View<float, 2>& stream, const View<float, 2>& d) {
+        head_gradient(last.Of(stream), last.Of(d));
+      },
       [&](const View<float, 2>& d) {
         embeddings_->Backward(context, parameters_, batch, site, d);
       });
@@ -223,7 +233,7 @@ HeadLoss PostNormEncoder<Kind>::LossAndGradients(Context& context, const BatchVi
   embeddings_->CheckBatch(batch);
   Head().CheckTargets(batch);
   HeadLoss loss;
-  Differentiate(context, batch, step,
+  Differentiate(context, batch, step, RowsOfHead(context, Head().reads(), batch),
                 [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {
                   loss = LossOfHidden(context, Head(),
                                       {parameters_, bf16_.get(), batch, step.scale, step.dropout},
@@ -240,7 +250,7 @@ double PostNormEncoder<Kind>::CotangentGradients(Context& context, const BatchVi
   const TokenSlab own = OwnTokens(context, batch.rows * batch.tokens);
   const View<const float, 2> part = cotangent.Rows(own.begin, own.size());
   double total = 0.0;
-  Differentiate(context, batch, step,
+  Differentiate(context, batch, step, {},
                 [&](const View<float, 2>& hidden, const View<float, 2>& dhidden) {
                   CopyRows(context, part, dhidden);
                   if (context.rehearsal()) return;
@@ -269,6 +279,9 @@ double PostNormEncoder<Kind>::Gflop(const BatchView& batch, std::size_t backward
     flop -= 2.0 * n * static_cast<double>(layers_[i].FrozenNumbers(parameters_));
   }
   if (head_ != nullptr) {
+    const bool backward = backward_from < layers_.size();
+    flop -= LeftOutFlop(head_->reads(), batch, c * c + 2.0 * c * f,
+                        backward ? layers_.back().FrozenOutputNumbers(parameters_) : 0, backward);
     idx_t counted = batch.rows * batch.tokens;
     counted -= std::count(batch.labels.begin(), batch.labels.end(), kIgnoreLabel);
     flop += (head_backward ? 3.0 : 1.0) * head_->ForwardFlop(TextCount(batch), counted);

@@ -76,6 +76,40 @@ void GatherRows(Context& context, std::span<const std::int32_t> rows, const View
   });
 }
 
+// Columns that a task moves from row to row of one matrix.
+inline constexpr idx_t kMovedColumns = 64;
+
+// Rows `rows` of x (N, C), whose numbers ascend, become its first ones, in place.
+template <class T>
+void CompactRows(Context& context, std::span<const std::int32_t> rows, const View<T, 2>& x) {
+  const idx_t width = x.extent[1];
+  ParallelFor(context, CeilDiv(width, kMovedColumns), [&](idx_t task, int) {
+    const idx_t column = task * kMovedColumns, count = std::min(kMovedColumns, width - column);
+    for (idx_t i = 0; i < std::ssize(rows); ++i) {
+      const idx_t from = rows[static_cast<std::size_t>(i)];
+      if (from != i) std::copy_n(&x(from, column), count, &x(i, column));
+    }
+  });
+}
+
+// The way back: the first rows of x (N, C) go to where `rows` says, and all others become 0.
+template <class T>
+void SpreadRows(Context& context, std::span<const std::int32_t> rows, const View<T, 2>& x) {
+  const idx_t width = x.extent[1];
+  ParallelFor(context, CeilDiv(width, kMovedColumns), [&](idx_t task, int) {
+    const idx_t column = task * kMovedColumns, count = std::min(kMovedColumns, width - column);
+    // From the end: what row t is overwritten with stands in a row that is no later.
+    idx_t left = std::ssize(rows);
+    for (idx_t t = x.extent[0]; t-- > 0;) {
+      if (left == 0 || rows[static_cast<std::size_t>(left - 1)] != t) {
+        std::fill_n(&x(t, column), count, T{});
+      } else if (--left != t) {
+        std::copy_n(&x(left, column), count, &x(t, column));
+      }
+    }
+  });
+}
+
 // to (N, C) = from, rounded where it is bf16.
 inline void StoreRows(Context& context, const View<const float, 2>& from,
                       const View<float, 2>& to) {

@@ -42,10 +42,10 @@ std::vector<std::vector<double>> ScoreChoices(Context& context, const TaskModel&
   Check(rows.rows.size() == pairs, ErrorCode::kUsage, "multiple-choice: {} rows for {} pairs",
         rows.rows.size(), pairs);
   std::vector<float> logits(rows.rows.size());
-  RunRows(context, model, rows.rows, [&](const TaskBatch& batch) {
-    const Tensor scores = LogitsOf(context, model, batch);  // (B, 1): a choice by itself
-    for (std::size_t b = 0; b < batch.rows.size(); ++b) {
-      logits[static_cast<std::size_t>(batch.rows[b])] = scores.data<float>()[b];
+  // scores (B, 1): a choice by itself.
+  RunLogits(context, model, rows.rows, [&](std::span<const idx_t> numbers, const Tensor& scores) {
+    for (std::size_t b = 0; b < numbers.size(); ++b) {
+      logits[static_cast<std::size_t>(numbers[b])] = scores.data<float>()[b];
     }
   });
   std::vector<std::vector<double>> result;

@@ -28,11 +28,10 @@ std::vector<std::vector<double>> RowScores(Context& context, const TaskModel& mo
   const ScoreKind kind = ScoresOf(model.info());
   const auto labels = model.info().labels.size();
   std::vector<std::vector<double>> scores(rows.size());
-  RunRows(context, model, rows, [&](const TaskBatch& batch) {
-    const Tensor logits = LogitsOf(context, model, batch);
-    for (std::size_t b = 0; b < batch.rows.size(); ++b) {
+  RunLogits(context, model, rows, [&](std::span<const idx_t> numbers, const Tensor& logits) {
+    for (std::size_t b = 0; b < numbers.size(); ++b) {
       const std::span<const float> row(logits.data<float>() + b * labels, labels);
-      scores[static_cast<std::size_t>(batch.rows[b])] = ScoresOfLogits(kind, row);
+      scores[static_cast<std::size_t>(numbers[b])] = ScoresOfLogits(kind, row);
     }
   });
   return scores;

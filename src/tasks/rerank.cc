@@ -58,10 +58,9 @@ TaskText Reranker::Prepare(std::string_view query, std::string_view text) const 
 std::vector<RankedText> Reranker::Score(Context& context, const TaskRows& rows) const {
   CheckRows(rows);
   std::vector<float> logits(rows.rows.size());
-  RunRows(context, model(), rows.rows, [&](const TaskBatch& batch) {
-    const Tensor values = LogitsOf(context, model(), batch);
-    for (std::size_t b = 0; b < batch.rows.size(); ++b) {
-      logits[static_cast<std::size_t>(batch.rows[b])] = values.data<float>()[b];
+  RunLogits(context, model(), rows.rows, [&](std::span<const idx_t> numbers, const Tensor& values) {
+    for (std::size_t b = 0; b < numbers.size(); ++b) {
+      logits[static_cast<std::size_t>(numbers[b])] = values.data<float>()[b];
     }
   });
   std::vector<RankedText> ranked;

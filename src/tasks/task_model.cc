@@ -318,9 +318,12 @@ Tensor LogitsOf(Context& context, const TaskModel& model, const TaskBatch& rows)
   return logits;
 }
 
-void RunRows(Context& context, const TaskModel& model, std::span<const text::Encoding> rows,
-             const std::function<void(const TaskBatch&)>& use) {
-  const idx_t width = model.info().width;
+namespace {
+
+// Calls run(batch, the numbers of its rows, where they begin) for the batches of all rows.
+template <class Run>
+void ForBatches(Context& context, const TaskModel& model, std::span<const text::Encoding> rows,
+                const Run& run) {
   std::vector<idx_t> lengths;
   for (const text::Encoding& row : rows) lengths.push_back(row.size());
   const idx_t all = std::accumulate(lengths.begin(), lengths.end(), idx_t{0});
@@ -330,19 +333,40 @@ void RunRows(Context& context, const TaskModel& model, std::span<const text::Enc
   for (const std::vector<idx_t>& group : PlanRows(info, lengths, model.options().batch_tokens)) {
     context.CheckCancelled();
     const std::vector<idx_t> begins = Fill(model.inside(), rows, group, &memory);
-    const BatchView batch = memory.view();
-    const Tensor hidden = model.model().Hidden(context, batch);
-    for (std::size_t b = 0; b < group.size(); ++b) {
-      const idx_t tokens = lengths[static_cast<std::size_t>(group[b])];
-      done += tokens;
-      if (model.model().options().allow_nonfinite) continue;
-      CheckFinite({hidden.data<float>() + begins[b] * width,  // padding may hold anything
-                   static_cast<std::size_t>(tokens * width)},
-                  "its hidden states");
-    }
-    use({batch, group, hidden.view<2>(), begins});
+    run(memory.view(), group, begins);
+    for (const idx_t row : group) done += lengths[static_cast<std::size_t>(row)];
     context.TellProgress(done, all);
   }
+}
+
+}  // namespace
+
+void RunRows(Context& context, const TaskModel& model, std::span<const text::Encoding> rows,
+             const std::function<void(const TaskBatch&)>& use) {
+  const idx_t width = model.info().width;
+  ForBatches(
+      context, model, rows,
+      [&](const BatchView& batch, std::span<const idx_t> group, std::span<const idx_t> begins) {
+        const Tensor hidden = model.model().Hidden(context, batch);
+        for (std::size_t b = 0; b < group.size(); ++b) {
+          if (model.model().options().allow_nonfinite) break;
+          const idx_t tokens = rows[static_cast<std::size_t>(group[b])].size();
+          CheckFinite({hidden.data<float>() + begins[b] * width,  // padding may hold anything
+                       static_cast<std::size_t>(tokens * width)},
+                      "its hidden states");
+        }
+        use({batch, group, hidden.view<2>(), begins});
+      });
+}
+
+void RunLogits(Context& context, const TaskModel& model, std::span<const text::Encoding> rows,
+               const std::function<void(std::span<const idx_t> rows, const Tensor& logits)>& use) {
+  ForBatches(context, model, rows,
+             [&](const BatchView& batch, std::span<const idx_t> group, std::span<const idx_t>) {
+               const Tensor logits = model.model().Logits(context, batch);
+               CheckNumbers(model, logits, "its logits");
+               use(group, logits);
+             });
 }
 
 }  // namespace longspan

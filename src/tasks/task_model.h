@@ -47,6 +47,11 @@ struct TaskBatch {
 // Runs the encoder over all rows; `use` sees each batch once. longspan/tasks.h has the errors.
 void RunRows(Context& context, const TaskModel& model, std::span<const text::Encoding> rows,
              const std::function<void(const TaskBatch&)>& use);
+// Runs the whole model over all rows, whose head gives something for each text: `use` sees each
+// batch once, the numbers of its rows among the encodings and their logits (rows, outputs). The
+// last layer then computes what the head reads, and no more.
+void RunLogits(Context& context, const TaskModel& model, std::span<const text::Encoding> rows,
+               const std::function<void(std::span<const idx_t> rows, const Tensor& logits)>& use);
 // The head's logits; TextModel::Logits has the shapes.
 Tensor LogitsOf(Context& context, const TaskModel& model, const TaskBatch& batch);
 // The same for the hidden states of some rows; `batch` says what they are. Nothing is checked.

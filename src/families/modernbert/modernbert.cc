@@ -151,12 +151,13 @@ const Bf16Weights* ModernBert::FreshBf16(Context& context) const {
 
 ModernBertCall ModernBert::CallOf(Context& context, const VisibleBatch& texts,
                                   const RotaryTables& tables, const StepDropout& dropout,
-                                  std::size_t layer, bool backward) const {
+                                  std::size_t layer, bool backward, const LastRows& last) const {
   ModernBertCall call{parameters_, bf16_.get(), texts, tables.full(), tables.window(), dropout};
   call.dropout.key = DeriveKey(dropout.key, kFirstModernLayer + layer);
   call.backward = backward;
   call.layer = layer;
   call.group = context.row_group();
+  if (!last.all() && layer + 1 == layers_.size()) call.last = &last;
   return call;
 }
 
@@ -169,7 +170,7 @@ void ModernBert::Encode(Context& context, const BatchView& batch, const View<flo
   const idx_t packed = texts.whole() ? 0 : texts.n() * channels;
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(packed));
   const View<float, 2> stream = texts.whole() ? hidden : TakeRows(frame, texts.n(), channels);
-  EncodeVisible(context, texts, stream.Rows(own.begin, own.size()), shown, dropout);
+  EncodeVisible(context, texts, stream.Rows(own.begin, own.size()), shown, dropout, {});
   GatherRowsOfAll(context, stream);
   if (texts.whole()) return;
   texts.Scatter(context, stream, hidden);
@@ -183,15 +184,18 @@ void ModernBert::Encode(Context& context, const BatchView& batch, const View<flo
 
 void ModernBert::EncodeVisible(Context& context, const VisibleBatch& texts,
                                const View<float, 2>& stream, const ModernBertShown& shown,
-                               const StepDropout& dropout) const {
+                               const StepDropout& dropout, const LastRows& last) const {
   CheckHeadsForRows(context.row_group(), config_.heads);
-  if (FreshBf16(context) == nullptr) return EncodeIn<float>(context, texts, stream, shown, dropout);
-  EncodeIn<bfloat16>(context, texts, stream, shown, dropout);
+  if (FreshBf16(context) == nullptr) {
+    return EncodeIn<float>(context, texts, stream, shown, dropout, last);
+  }
+  EncodeIn<bfloat16>(context, texts, stream, shown, dropout, last);
 }
 
 template <class T>
 void ModernBert::EncodeIn(Context& context, const VisibleBatch& texts, const View<float, 2>& stream,
-                          const ModernBertShown& shown, const StepDropout& dropout) const {
+                          const ModernBertShown& shown, const StepDropout& dropout,
+                          const LastRows& last) const {
   const RotaryTables tables(context, config_, texts);
   const auto show = [&](std::size_t) {
     if (shown.hidden_states != nullptr) shown.hidden_states->push_back(CopyOf(context, stream));
@@ -199,7 +203,7 @@ void ModernBert::EncodeIn(Context& context, const VisibleBatch& texts, const Vie
   const LayerStack stack(
       context, layers_,
       [&](std::size_t i) {
-        ModernBertCall call = CallOf(context, texts, tables, dropout, i, false);
+        ModernBertCall call = CallOf(context, texts, tables, dropout, i, false, last);
         call.observer = shown.attention;
         return call;
       },
@@ -208,7 +212,8 @@ void ModernBert::EncodeIn(Context& context, const VisibleBatch& texts, const Vie
       });
   Embed(context, texts, dropout, stream);
   stack.template Encode<T>(stream, show);
-  LayerNormForward(context, final_norm_->Weights(parameters_), stream, stream);
+  const View<float, 2> z = last.Of(stream);
+  LayerNormForward(context, final_norm_->Weights(parameters_), z, z);
   show(layers_.size());
 }
 
@@ -228,8 +233,10 @@ Tensor ModernBert::LogitsOfTexts(Context& context, const BatchView& batch) const
   const idx_t n = OwnTokens(context, texts.n()).size();
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * config_.hidden_size));
   const View<float, 2> packed = TakeRows(frame, n, config_.hidden_size);
-  EncodeVisible(context, texts, packed, {}, {});
-  return LogitsOfVisible(context, texts, packed);
+  const HeadReads reads = Head().reads();
+  const LastRows last = ReadsTexts(reads) ? RowsOfHead(context, reads, texts.view()) : LastRows();
+  EncodeVisible(context, texts, packed, {}, {}, last);
+  return LogitsOfVisible(context, texts, last.Of(packed));
 }
 
 Tensor ModernBert::LogitsOfVisible(Context& context, const VisibleBatch& texts,
@@ -246,34 +253,37 @@ HeadLoss ModernBert::Loss(Context& context, const BatchView& batch) const {
   const idx_t n = OwnTokens(context, texts.n()).size(), channels = config_.hidden_size;
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * channels));
   const View<float, 2> hidden = TakeRows(frame, n, channels);
-  EncodeVisible(context, texts, hidden, {}, {});
-  return LossOfHidden(context, Head(), {parameters_, FreshBf16(context), texts.view()}, hidden, {},
-                      false);
+  const LastRows last = RowsOfHead(context, Head().reads(), texts.view());
+  EncodeVisible(context, texts, hidden, {}, {}, last);
+  return LossOfHidden(context, Head(), {parameters_, FreshBf16(context), texts.view()},
+                      last.Of(hidden), {}, false);
 }
 
 // ---- training -----------------------------------------------------------------------------------
 
 // Forward, the head's gradient, backward: what every training loss has in common.
 void ModernBert::Differentiate(Context& context, const VisibleBatch& texts, const EncoderStep& step,
-                               const HeadGradient& head_gradient) {
+                               const LastRows& last, const HeadGradient& head_gradient) {
   Check(step.recompute.empty() || step.recompute.size() == layers_.size(), ErrorCode::kUsage,
         "step: {} choices of what to recompute for {} layers", step.recompute.size(),
         layers_.size());
   CheckHeadsForRows(context.row_group(), config_.heads);
-  if (FreshBf16(context) == nullptr)
-    return DifferentiateIn<float>(context, texts, step, head_gradient);
-  DifferentiateIn<bfloat16>(context, texts, step, head_gradient);
+  if (FreshBf16(context) == nullptr) {
+    return DifferentiateIn<float>(context, texts, step, last, head_gradient);
+  }
+  DifferentiateIn<bfloat16>(context, texts, step, last, head_gradient);
 }
 
 template <class T>
 void ModernBert::DifferentiateIn(Context& context, const VisibleBatch& texts,
-                                 const EncoderStep& step, const HeadGradient& head_gradient) {
+                                 const EncoderStep& step, const LastRows& last,
+                                 const HeadGradient& head_gradient) {
   const RotaryTables tables(context, config_, texts);
   const LayerStack stack(
       context, layers_,
       [&](std::size_t i) {
         return CallOf(context, texts, tables, step.dropout, i,
-                      i >= FirstTrainedLayer(parameters_.first_stage()));
+                      i >= FirstTrainedLayer(parameters_.first_stage()), last);
       },
       [&](std::size_t i) {
         if (bf16_ != nullptr) bf16_->Enter(context, parameters_, i);
@@ -282,13 +292,14 @@ void ModernBert::DifferentiateIn(Context& context, const VisibleBatch& texts,
       {OwnTokens(context, texts.n()).size(), config_.hidden_size}, step.recompute, parameters_,
       [&](const View<float, 2>& stream) { Embed(context, texts, step.dropout, stream); },
       [&](const View<float, 2>& stream, const View<float, 2>& d) {
-        Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(stream.size()));
-        const View<float, 2> h(frame.Take<float>(stream.size()), stream.extent);
-        const View<float, 2> dh(frame.Take<float>(stream.size()), stream.extent);
-        LayerNormForward(context, final_norm_->Weights(parameters_), stream, h);
+        const View<float, 2> z = last.Of(stream), dz = last.Of(d);
+        Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(z.size()));
+        const View<float, 2> h(frame.Take<float>(z.size()), z.extent);
+        const View<float, 2> dh(frame.Take<float>(z.size()), z.extent);
+        LayerNormForward(context, final_norm_->Weights(parameters_), z, h);
         head_gradient(h, dh);
-        ZeroRows(context, d);
-        LayerNormBackward(context, final_norm_->Weights(parameters_), stream, dh, d,
+        ZeroRows(context, dz);
+        LayerNormBackward(context, final_norm_->Weights(parameters_), z, dh, dz,
                           final_norm_->Gradients(parameters_));
       },
       [&](const View<float, 2>& d) { EmbedBackward(context, texts, step.dropout, d); });
@@ -298,11 +309,11 @@ HeadLoss ModernBert::LossAndGradients(Context& context, const BatchView& batch,
                                       const EncoderStep& step) {
   const VisibleBatch texts = WithTargets(batch);
   HeadLoss loss;
-  Differentiate(context, texts, step, [&](const View<float, 2>& h, const View<float, 2>& dh) {
-    loss = LossOfHidden(context, Head(),
-                        {parameters_, bf16_.get(), texts.view(), step.scale, step.dropout}, h, dh,
-                        true);
-  });
+  const HeadCall call{parameters_, bf16_.get(), texts.view(), step.scale, step.dropout};
+  Differentiate(context, texts, step, RowsOfHead(context, Head().reads(), texts.view()),
+                [&](const View<float, 2>& h, const View<float, 2>& dh) {
+                  loss = LossOfHidden(context, Head(), call, h, dh, true);
+                });
   return loss;
 }
 
@@ -312,7 +323,7 @@ double ModernBert::CotangentGradients(Context& context, const BatchView& batch,
   const VisibleBatch texts = WithoutTargets(batch);
   const TokenSlab own = OwnTokens(context, texts.n());
   double total = 0.0;
-  Differentiate(context, texts, step, [&](const View<float, 2>& h, const View<float, 2>& dh) {
+  Differentiate(context, texts, step, {}, [&](const View<float, 2>& h, const View<float, 2>& dh) {
     if (texts.whole()) {
       CopyRows(context, cotangent.Rows(own.begin, own.size()), dh);
     } else {
@@ -368,6 +379,9 @@ double ModernBert::Gflop(const BatchView& batch, std::size_t backward_from,
     flop -= 2.0 * n * static_cast<double>(layers_[i].FrozenNumbers(parameters_));
   }
   if (head_ != nullptr) {
+    const bool backward = backward_from < layers_.size();
+    flop -= LeftOutFlop(head_->reads(), texts.view(), c * c + 3.0 * c * f,
+                        backward ? layers_.back().FrozenOutputNumbers(parameters_) : 0, backward);
     const std::span<const std::int32_t> labels = texts.view().labels;
     idx_t counted = texts.n();
     counted -= std::count(labels.begin(), labels.end(), kIgnoreLabel);

@@ -2,6 +2,9 @@
 // of full and of sliding-window attention with rotary positions, a head. Padding is never computed
 // (visible_batch.h). docs/reference/modernbert.md tells what differs from the original and why.
 //
+// Where a head reads few rows, the last layer computes no others (model/last_rows.h): for logits of
+// texts, losses and their gradients.
+//
 // Training keeps, for each layer, its input and what ModernBertLayer::Tensors says; a layer that is
 // to be recomputed keeps its input alone.
 //
@@ -23,6 +26,7 @@
 #include "model/embedding_table.h"
 #include "model/encoder_step.h"
 #include "model/head_layer.h"
+#include "model/last_rows.h"
 #include "model/norm_layer.h"
 #include "model/parameters.h"
 
@@ -71,7 +75,8 @@ class ModernBert {
   // Of padding they are 0.
   Tensor Logits(Context& context, const BatchView& batch, const View<const float, 2>& hidden) const;
 
-  // What Encode and Logits give together; with ranks that share rows, on all of them. Together.
+  // What Encode and Logits give together, but for roundings where the head reads few rows; with
+  // ranks that share rows, on all of them. Together.
   Tensor LogitsOfTexts(Context& context, const BatchView& batch) const;
 
   // The loss over the batch's targets; no gradients, no dropout. Here and below a context with a
@@ -87,13 +92,14 @@ class ModernBert {
   double CotangentGradients(Context& context, const BatchView& batch,
                             const View<const float, 2>& cotangent, const EncoderStep& step);
 
-  // Useful work, in GFLOP: dense products for each visible token and label, 4 C (with the backward
-  // 14 C) for each visible pair of query and key. Recomputation does not count.
+  // Useful work of a loss, without its gradients and with them, in GFLOP: dense products for each
+  // visible token, in the last layer for each that the head reads, and for each label; 4 C (with
+  // the backward 14 C) for each visible pair of query and key. Recomputation does not count.
   double ForwardGflop(const BatchView& batch) const;
   double StepGflop(const BatchView& batch) const;
 
  private:
-  // Given the last hidden states h (N, C), overwrites their gradient, and maybe them.
+  // Given the last hidden states h, overwrites their gradient, and maybe them.
   using HeadGradient = std::function<void(const View<float, 2>& h, const View<float, 2>& dh)>;
 
   // The batch without its padding: for losses, whose targets are checked, and for all else. kUsage
@@ -104,26 +110,31 @@ class ModernBert {
   const Bf16Weights* FreshBf16(Context& context) const;
   const HeadLayer& Head() const;
   ModernBertCall CallOf(Context& context, const VisibleBatch& texts, const RotaryTables& tables,
-                        const StepDropout& dropout, std::size_t layer, bool backward) const;
-  // Logits of packed hidden states (n, C), of this rank's tokens where ranks share rows.
+                        const StepDropout& dropout, std::size_t layer, bool backward,
+                        const LastRows& last) const;
+  // Logits of packed hidden states (n, C), of this rank's tokens where ranks share rows; or of
+  // those alone that the head reads.
   Tensor LogitsOfVisible(Context& context, const VisibleBatch& texts,
                          const View<const float, 2>& packed) const;
   // stream (n, C), of this rank's tokens where ranks share rows, becomes the last hidden states of
-  // the visible tokens.
+  // the visible tokens: of those of `last` in its first rows.
   void EncodeVisible(Context& context, const VisibleBatch& texts, const View<float, 2>& stream,
-                     const ModernBertShown& shown, const StepDropout& dropout) const;
+                     const ModernBertShown& shown, const StepDropout& dropout,
+                     const LastRows& last) const;
   template <class T>
   void EncodeIn(Context& context, const VisibleBatch& texts, const View<float, 2>& stream,
-                const ModernBertShown& shown, const StepDropout& dropout) const;
+                const ModernBertShown& shown, const StepDropout& dropout,
+                const LastRows& last) const;
   void Embed(Context& context, const VisibleBatch& texts, const StepDropout& dropout,
              const View<float, 2>& x) const;
   void EmbedBackward(Context& context, const VisibleBatch& texts, const StepDropout& dropout,
                      const View<float, 2>& dx);
+  // `last`: the rows of the last hidden states that head_gradient is given.
   void Differentiate(Context& context, const VisibleBatch& texts, const EncoderStep& step,
-                     const HeadGradient& head_gradient);
+                     const LastRows& last, const HeadGradient& head_gradient);
   template <class T>
   void DifferentiateIn(Context& context, const VisibleBatch& texts, const EncoderStep& step,
-                       const HeadGradient& head_gradient);
+                       const LastRows& last, const HeadGradient& head_gradient);
   // With the backward of the layers from `backward_from` on.
   double Gflop(const BatchView& batch, std::size_t backward_from, bool head_backward) const;
 

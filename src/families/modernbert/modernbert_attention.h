@@ -14,6 +14,7 @@
 #include "longspan/attention.h"
 #include "longspan/context.h"
 #include "model/bf16_weights.h"
+#include "model/last_rows.h"
 #include "model/parameters.h"
 #include "model/row_slab.h"
 #include "model/split_projection.h"
@@ -44,7 +45,8 @@ struct ModernBertCall {
   bool backward = false;                         // a backward pass follows
   const ModernBertObserver* observer = nullptr;  // fp32 only
   std::size_t layer = 0;
-  RowGroup* group = nullptr;  // ranks that share the rows; null: this process has all tokens
+  RowGroup* group = nullptr;       // ranks that share the rows; null: this process has all tokens
+  const LastRows* last = nullptr;  // the output's rows; null: all
 
   // The tokens whose streams this rank has, and their number.
   TokenSlab slab() const { return OwnTokens(group, texts.n()); }

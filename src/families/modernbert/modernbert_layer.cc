@@ -1,5 +1,6 @@
 #include "families/modernbert/modernbert_layer.h"
 
+#include "model/last_rows.h"
 #include "model/rows.h"
 #include "ops/dropout/dropout.h"
 
@@ -36,7 +37,7 @@ ModernBertLayer::ModernBertLayer(const ModernBertConfig& config, std::size_t lay
 
 template <class T>
 std::size_t ModernBertLayer::Bytes(const ModernBertCall& call) const {
-  const idx_t n = call.n();
+  const idx_t n = OutputRows(call);
   return attention_.Bytes<T>(call) +
          (call.backward ? Arena::Bytes<T>(n * channels_) + Arena::Bytes<T>(n * 2 * hidden_) : 0);
 }
@@ -44,7 +45,7 @@ std::size_t ModernBertLayer::Bytes(const ModernBertCall& call) const {
 template <class T>
 ModernBertLayer::Tensors<T> ModernBertLayer::Take(Arena::Frame& frame,
                                                   const ModernBertCall& call) const {
-  const idx_t n = call.n();
+  const idx_t n = OutputRows(call);
   Tensors<T> t;
   t.attention = attention_.Take<T>(frame, call);
   if (!call.backward) return t;
@@ -54,8 +55,10 @@ ModernBertLayer::Tensors<T> ModernBertLayer::Take(Arena::Frame& frame,
 }
 
 FeedForwardSpec ModernBertLayer::Spec(const ModernBertCall& call) const {
-  return {
-      activation_, SiteOf(call.dropout, feed_forward_dropout_, kGate), {}, call.slab().begin, true};
+  const RowNumbers numbers = OutputNumbers(call);
+  return {activation_, SiteOf(call.dropout, feed_forward_dropout_, kGate),
+          {},          numbers.first,
+          true,        numbers.listed};
 }
 
 Dropout ModernBertLayer::OutputSite(const ModernBertCall& call) const {
@@ -73,12 +76,15 @@ void ModernBertLayer::Forward(Context& context, const ModernBertCall& call,
     LayerNormForward(context, attention_norm_->Weights(call.parameters), stream, y);
   }
   attention_.Forward<T>(context, call, qkv_, attention_norm_ ? y : x, t.attention);
-  const View<float, 2> attended(static_cast<float*>(room), x.extent);  // where y was
-  out_.ForwardIn<T>(context, call, t.attention.out, attended);
-  AddDropout(context, OutputSite(call), attended, stream, call.slab().begin * channels_);
-  if (call.backward) StoreRows(context, stream, t.a);
-  LayerNormForward(context, feed_forward_norm_.Weights(call.parameters), stream, y);
-  FeedForwardForward(context, Spec(call), block_.Weights<T>(call), y, stream, t.hidden);
+  const RowsTaken<T> out(context, call.last, t.attention.out);
+  const View<float, 2> z = KeepOutputRows(context, call.last, stream);
+  const View<float, 2> attended(static_cast<float*>(room), z.extent);  // where y was
+  out_.ForwardIn<T>(context, call, out.view(), attended);
+  AddDropout(context, OutputSite(call), attended, z, OutputNumbers(call));
+  if (call.backward) StoreRows(context, z, t.a);
+  const View<T, 2> normed(static_cast<T*>(room), z.extent);  // where `attended` was
+  LayerNormForward(context, feed_forward_norm_.Weights(call.parameters), z, normed);
+  FeedForwardForward(context, Spec(call), block_.Weights<T>(call), normed, z, t.hidden);
 }
 
 template <class T>
@@ -86,21 +92,23 @@ void ModernBertLayer::Backward(Context& context, const ModernBertCall& call,
                                const View<const T, 2>& x, const Tensors<T>& t,
                                const View<float, 2>& d) const {
   {
-    // d: dz, then da, which is dz and what comes through the feed-forward block.
-    Arena::Frame frame(context.arena(), Arena::Bytes<T>(x.size()) + Arena::Bytes<float>(x.size()));
-    const View<T, 2> y(frame.Take<T>(x.size()), x.extent);
-    const View<float, 2> dy(frame.Take<float>(x.size()), x.extent);
+    // dz: dz, then da, which is dz and what comes through the feed-forward block.
+    const View<float, 2> dz = d.Rows(0, OutputRows(call));
+    const idx_t size = dz.size();
+    Arena::Frame frame(context.arena(), Arena::Bytes<T>(size) + Arena::Bytes<float>(size));
+    const View<T, 2> y(frame.Take<T>(size), dz.extent);
+    const View<float, 2> dy(frame.Take<float>(size), dz.extent);
     LayerNormForward(context, feed_forward_norm_.Weights(call.parameters), t.a, y);
     ZeroRows(context, dy);
-    FeedForwardBackwardKept(context, Spec(call), block_.Weights<T>(call), y, t.hidden, d, dy,
+    FeedForwardBackwardKept(context, Spec(call), block_.Weights<T>(call), y, t.hidden, dz, dy,
                             block_.Gradients(call.parameters));
-    LayerNormBackward(context, feed_forward_norm_.Weights(call.parameters), t.a, dy, d,
+    LayerNormBackward(context, feed_forward_norm_.Weights(call.parameters), t.a, dy, dz,
                       feed_forward_norm_.Gradients(call.parameters));
   }
   AttentionBackward(context, call, x, t, d);
 }
 
-// d (N, C): da, then dx, which is da and what comes through the attention.
+// d (N, C): da in its first R rows, then dx, which is da and what comes through the attention.
 template <class T>
 void ModernBertLayer::AttentionBackward(Context& context, const ModernBertCall& call,
                                         const View<const T, 2>& x, const Tensors<T>& t,
@@ -109,9 +117,16 @@ void ModernBertLayer::AttentionBackward(Context& context, const ModernBertCall& 
   Arena::Frame frame(context.arena(), Arena::Bytes<T>(size) + Arena::Bytes<float>(size));
   const View<T, 2> dout(frame.Take<T>(size), x.extent);
   const View<float, 2> dy(frame.Take<float>(size), x.extent);
-  CopyRows(context, d, dy);
-  ApplyDropout(context, OutputSite(call), dy, call.slab().begin * channels_);
-  out_.BackwardIn<T>(context, call, t.attention.out, dy, dout);
+  {
+    const idx_t rows = OutputRows(call);
+    const View<float, 2> da = dy.Rows(0, rows);
+    CopyRows(context, d.Rows(0, rows), da);
+    ApplyDropout(context, OutputSite(call), da, OutputNumbers(call));
+    const RowsTaken<T> out(context, call.last, t.attention.out);
+    out_.BackwardIn<T>(context, call, out.view(), da, dout.Rows(0, rows));
+    SpreadOutputRows(context, call.last, d);
+    SpreadOutputRows(context, call.last, dout);
+  }
   attention_.Backward<T>(
       context, call, t.attention, dout, [&](const View<const float, 2>& dprojected) {
         if (!attention_norm_) {

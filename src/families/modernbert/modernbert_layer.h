@@ -15,13 +15,14 @@ namespace longspan {
 
 class ModernBertLayer {
  public:
-  // The forward saves these for the backward, besides x: 5C + 2F numbers and H floats for each
-  // token. The norms are computed again.
+  // The forward saves these for the backward, besides x: 4C numbers and H floats for each token,
+  // and C + 2F numbers for each of the output's R rows, which are all N but in a last layer of
+  // which few are read (model/last_rows.h). The norms are computed again.
   template <class T>
   struct Tensors {
     ModernBertAttention::Tensors<T> attention;
-    View<T, 2> a;       // (N, C); empty in evaluation
-    View<T, 2> hidden;  // (N, 2F): [u | g]; empty in evaluation
+    View<T, 2> a;       // (R, C); empty in evaluation
+    View<T, 2> hidden;  // (R, 2F): [u | g]; empty in evaluation
   };
 
   // Registers its parameters below `prefix` ("model.layers.0.").
@@ -33,20 +34,23 @@ class ModernBertLayer {
   template <class T>
   Tensors<T> Take(Arena::Frame& frame, const ModernBertCall& call) const;
 
-  // `stream` (N, C) is x on entry and z on return: what is added up stays fp32. `x` (N, C) is the
-  // same as products take it, and may be the stream itself.
+  // `stream` (N, C) is x on entry, and its first R rows are z on return: what is added up stays
+  // fp32. `x` (N, C) is the same as products take it, and may be the stream itself.
   template <class T>
   void Forward(Context& context, const ModernBertCall& call, const View<const T, 2>& x,
                const Tensors<T>& t, const View<float, 2>& stream) const;
-  // d (N, C) is dz on entry and dx on return.
+  // The first R rows of d (N, C) are dz on entry, and d is dx on return.
   template <class T>
   void Backward(Context& context, const ModernBertCall& call, const View<const T, 2>& x,
                 const Tensors<T>& t, const View<float, 2>& d) const;
 
   // Numbers of the matrices whose gradient is left out.
   idx_t FrozenNumbers(const ParameterTable& parameters) const {
-    return qkv_.FrozenNumbers(parameters) + out_.FrozenNumbers(parameters) +
-           block_.FrozenNumbers(parameters);
+    return qkv_.FrozenNumbers(parameters) + FrozenOutputNumbers(parameters);
+  }
+  // Of those that the output's rows alone pass.
+  idx_t FrozenOutputNumbers(const ParameterTable& parameters) const {
+    return out_.FrozenNumbers(parameters) + block_.FrozenNumbers(parameters);
   }
 
  private:

@@ -53,11 +53,29 @@ void ForRuns(Context& context, const std::array<idx_t, 2>& extent, idx_t x_strid
   });
 }
 
+void CheckSame(const View<const float, 2>& x, const View<float, 2>& y) {
+  Check(x.extent == y.extent, ErrorCode::kUsage, "dropout: x is {}, y is {}", ShapeText(x),
+        ShapeText(y));
+}
+
+// Calls row(t, number of its first element) for the T rows of a (T, C) matrix.
+template <class Row>
+void ForListedRows(Context& context, const std::array<idx_t, 2>& extent, const RowNumbers& numbers,
+                   const Row& row) {
+  const idx_t T = extent[0], C = extent[1];
+  Check(std::ssize(numbers.listed) == T, ErrorCode::kUsage, "dropout: {} numbers for {} rows",
+        numbers.listed.size(), T);
+  if (T == 0 || C == 0) return;
+  const idx_t rows = CeilDiv(kRun, C);
+  ParallelFor(context, CeilDiv(T, rows), [&](idx_t task, int) {
+    for (idx_t t = task * rows; t < std::min(T, (task + 1) * rows); ++t) row(t, numbers(t) * C);
+  });
+}
+
 void Add(Context& context, const Dropout& dropout, const View<const float, 2>& x,
          const View<float, 2>& y, idx_t first, float sign) {
   CheckSite(dropout, first);
-  Check(x.extent == y.extent, ErrorCode::kUsage, "dropout: x is {}, y is {}", ShapeText(x),
-        ShapeText(y));
+  CheckSame(x, y);
   ForRuns(context, x.extent, x.stride[0], y.stride[0], first,
           [&](idx_t from, idx_t to, idx_t element, idx_t count) {
             HWY_DYNAMIC_DISPATCH(AddDropoutRun)
@@ -79,6 +97,32 @@ void ApplyDropout(Context& context, const Dropout& dropout, const View<float, 2>
 void AddDropout(Context& context, const Dropout& dropout, const View<const float, 2>& x,
                 const View<float, 2>& y, idx_t first) {
   Add(context, dropout, x, y, first, 1.0f);
+}
+
+void ApplyDropout(Context& context, const Dropout& dropout, const View<float, 2>& x,
+                  const RowNumbers& numbers) {
+  const idx_t width = x.extent[1];
+  if (numbers.listed.empty()) return ApplyDropout(context, dropout, x, numbers.first * width);
+  CheckSite(dropout, 0);
+  if (!dropout.active()) return;
+  ForListedRows(context, x.extent, numbers, [&](idx_t t, idx_t element) {
+    HWY_DYNAMIC_DISPATCH(DropoutRun)(dropout, element, width, x.data + t * x.stride[0]);
+  });
+}
+
+void AddDropout(Context& context, const Dropout& dropout, const View<const float, 2>& x,
+                const View<float, 2>& y, const RowNumbers& numbers) {
+  const idx_t width = x.extent[1];
+  // Without a mask it does not matter which elements they are.
+  if (numbers.listed.empty() || !dropout.active()) {
+    return AddDropout(context, dropout, x, y, numbers.first * width);
+  }
+  CheckSite(dropout, 0);
+  CheckSame(x, y);
+  ForListedRows(context, x.extent, numbers, [&](idx_t t, idx_t element) {
+    HWY_DYNAMIC_DISPATCH(AddDropoutRun)
+    (dropout, element, width, 1.0f, x.data + t * x.stride[0], y.data + t * y.stride[0]);
+  });
 }
 
 void SubtractDropout(Context& context, const Dropout& dropout, const View<const float, 2>& x,

@@ -16,6 +16,12 @@ void ApplyDropout(Context& context, const Dropout& dropout, const View<float, 2>
 void AddDropout(Context& context, const Dropout& dropout, const View<const float, 2>& x,
                 const View<float, 2>& y, idx_t first = 0);
 
+// Both for rows of x that have numbers of their own: element (t, c) is number(t)*C + c of the site.
+void ApplyDropout(Context& context, const Dropout& dropout, const View<float, 2>& x,
+                  const RowNumbers& numbers);
+void AddDropout(Context& context, const Dropout& dropout, const View<const float, 2>& x,
+                const View<float, 2>& y, const RowNumbers& numbers);
+
 // y -= x * mask / (1 - p): what a reversible layer undoes, bit for bit the same product.
 void SubtractDropout(Context& context, const Dropout& dropout, const View<const float, 2>& x,
                      const View<float, 2>& y, idx_t first = 0);

@@ -69,6 +69,34 @@ TEST(Dropout, CountersBeyond32BitsAreReached) {
   EXPECT_SAME_BITS(Applied(kSite, x, 1, 200, first), DropoutReference(kSite, x, first));
 }
 
+// Rows that are some of a longer matrix, in any order, have the factors that they have there.
+TEST(Dropout, RowsKeepTheirNumbers) {
+  const std::vector<std::int32_t> numbers = {3, 4, 17, 2, 30};
+  for (const idx_t C : {1, 7, 64, 100}) {
+    const std::vector<float> x = RandomNormal(3, 33 * C);
+    const std::vector<float> all = Applied(kSite, x, 33, C, 0);
+    const auto rows = [&](const std::vector<float>& from) {
+      std::vector<float> taken;
+      for (const std::int32_t n : numbers) {
+        taken.insert(taken.end(), from.begin() + n * C, from.begin() + (n + 1) * C);
+      }
+      return taken;
+    };
+    Context context(2);
+    std::vector<float> some = rows(x), sum(some.size());
+    AddDropout(context, kSite, {some.data(), {5, C}}, {sum.data(), {5, C}}, {0, numbers});
+    std::vector<float> expected = rows(all);
+    for (float& value : expected) value += 0.0f;  // -0 + 0 = 0
+    EXPECT_SAME_BITS(sum, expected);
+    ApplyDropout(context, kSite, {some.data(), {5, C}}, RowNumbers{0, numbers});
+    EXPECT_SAME_BITS(some, rows(all));
+    // Numbers that follow each other.
+    some.assign(x.begin() + 2 * C, x.begin() + 7 * C);
+    ApplyDropout(context, kSite, {some.data(), {5, C}}, RowNumbers{2, {}});
+    EXPECT_SAME_BITS(some, std::vector<float>(all.begin() + 2 * C, all.begin() + 7 * C));
+  }
+}
+
 TEST(Dropout, AWrongMaskIsSeen) {  // the planted bugs: another site, elements shifted by one
   const std::vector<float> x = RandomNormal(3, 1000);
   const std::vector<float> y = Applied(kSite, x, 10, 100, 0);
@@ -165,6 +193,11 @@ TEST(Dropout, BadArgumentsAreNamed) {
   EXPECT_EQ(message([&] { SubtractDropout(context, kSite, x, other); }),
             "dropout: x is (3, 4), y is (4, 3)");
   EXPECT_THAT(message([&] { ApplyDropout(context, {1.0f, 1}, x); }), HasSubstr("probability 1"));
+  const std::vector<std::int32_t> two = {0, 1};
+  EXPECT_EQ(message([&] {
+              ApplyDropout(context, kSite, x, RowNumbers{0, two});
+            }),
+            "dropout: 2 numbers for 3 rows");
   EXPECT_THAT(message([&] { ApplyDropout(context, {-0.5f, 1}, x); }), HasSubstr("-0.5"));
   EXPECT_THAT(message([&] { ApplyDropout(context, {kNan, 1}, x); }), HasSubstr("nan"));
   EXPECT_THAT(message([&] { ApplyDropout(context, kSite, x, -1); }), HasSubstr("-1"));

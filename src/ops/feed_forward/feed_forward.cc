@@ -81,6 +81,8 @@ BlockOf<W> CheckBlock(Context& context, const FeedForwardSpec& spec,
   if (!weights.b1.empty()) CheckShape("b1", weights.b1, {width}, x, F);
   if (!weights.b2.empty()) CheckShape("b2", weights.b2, {C}, x, F);
   CheckExtent(other_name, other, {T, C}, x, F);
+  Check(spec.listed.empty() || std::ssize(spec.listed) == T, ErrorCode::kUsage,
+        "feed-forward: {} numbers for {} tokens", spec.listed.size(), T);
   CheckSite("hidden", spec.hidden);
   CheckSite("output", spec.output);
   Check(T == 0 || (C >= 1 && F >= 1), ErrorCode::kUsage,
@@ -114,7 +116,7 @@ template <class T>
 void Gated(const BlockOf<T>& block, idx_t rows, idx_t begin, const T* pre, T* value, T* slope) {
   const idx_t F = block.F;
   ForRows(block.context, rows, block.width, [&](idx_t t) {
-    const idx_t first = (block.spec.first + begin + t) * F;
+    const idx_t first = block.spec.numbers()(begin + t) * F;
     const T* u = pre + t * block.width;
     T* slopes = slope != nullptr ? slope + t * block.width : nullptr;
     if constexpr (sizeof(T) == 2) {
@@ -133,8 +135,8 @@ void Gated(const BlockOf<T>& block, idx_t rows, idx_t begin, const T* pre, T* va
 template <class T>
 void Activated(const BlockOf<T>& block, idx_t rows, idx_t begin, const T* pre, T* value, T* slope) {
   if (block.spec.gated) return Gated(block, rows, begin, pre, value, slope);
-  ForRuns(block.context, rows * block.F, [&](idx_t at, idx_t count) {
-    const idx_t first = (block.spec.first + begin) * block.F + at;
+  const idx_t F = block.F;
+  const auto run = [&](idx_t first, idx_t at, idx_t count) {
     T* slopes = slope != nullptr ? slope + at : nullptr;
     if constexpr (sizeof(T) == 2) {
       HWY_DYNAMIC_DISPATCH(ActivateHalvesRun)
@@ -143,7 +145,13 @@ void Activated(const BlockOf<T>& block, idx_t rows, idx_t begin, const T* pre, T
       HWY_DYNAMIC_DISPATCH(ActivateRun)
       (block.spec.activation, block.spec.hidden, first, count, pre + at, value + at, slopes);
     }
-  });
+  };
+  if (!block.spec.listed.empty() && block.spec.hidden.active()) {
+    return ForRows(block.context, rows, F,
+                   [&](idx_t t) { run(block.spec.numbers()(begin + t) * F, t * F, F); });
+  }
+  ForRuns(block.context, rows * F,
+          [&](idx_t at, idx_t count) { run((block.spec.first + begin) * F + at, at, count); });
 }
 
 // pre (rows, W) = x w1^T + b1.
@@ -158,14 +166,15 @@ void Widened(const BlockOf<T>& block, const View<const T, 2>& x, T* pre) {
 template <class T>
 void Output(const BlockOf<T>& block, T* value, idx_t begin, float* out, const ResidualStream& y,
             bool subtract) {
-  const idx_t rows = y.extent[0], C = block.C, first = block.spec.first + begin;
+  const idx_t rows = y.extent[0], C = block.C;
   const Dropout& site = block.spec.output;
   const View<float, 2> f(out, {rows, C});
   gemm::Forward(block.context, View<T, 2>(value, {rows, block.F}), block.weights.w2,
                 block.weights.b2.data, f);
   if (site.active()) {
     ForRows(block.context, rows, C, [&](idx_t t) {
-      HWY_DYNAMIC_DISPATCH(MaskRun)(site, (first + t) * C, C, out + t * C, out + t * C);
+      const idx_t first = block.spec.numbers()(begin + t) * C;
+      HWY_DYNAMIC_DISPATCH(MaskRun)(site, first, C, out + t * C, out + t * C);
     });
   }
   if (subtract) return SubtractRows(block.context, f, y);
@@ -178,10 +187,10 @@ View<const float, 2> MaskedGradient(const BlockOf<T>& block, const View<const fl
                                     idx_t begin, float* masked) {
   const Dropout& site = block.spec.output;
   if (!site.active()) return dy;
-  const idx_t rows = dy.extent[0], C = block.C, first = block.spec.first + begin;
+  const idx_t rows = dy.extent[0], C = block.C;
   ForRows(block.context, rows, C, [&](idx_t t) {
     HWY_DYNAMIC_DISPATCH(MaskRun)
-    (site, (first + t) * C, C, dy.data + t * dy.stride[0], masked + t * C);
+    (site, block.spec.numbers()(begin + t) * C, C, dy.data + t * dy.stride[0], masked + t * C);
   });
   return View<float, 2>(masked, {rows, C});
 }

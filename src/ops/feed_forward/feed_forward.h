@@ -5,6 +5,8 @@
 // the product, as in Hugging Face's ModernBERT. Below, W is F, or 2F of a gated block.
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "base/rng.h"
@@ -57,6 +59,10 @@ struct FeedForwardSpec {
   Dropout output;   // element t*C + c of the site
   idx_t first = 0;  // number of the first token, for the elements' numbers
   bool gated = false;
+  // Unless it is empty, the numbers (T) of all tokens, which then need not follow each other.
+  std::span<const std::int32_t> listed = {};
+
+  RowNumbers numbers() const { return {first, listed}; }
 };
 
 // y (T, C) += f(x), x (T, C). Works through slabs of tokens: the (T, W) hidden layer never exists,

@@ -173,6 +173,28 @@ TEST(FeedForward, PlantedBugsBreakTheTolerance) {
   expect_seen("one bias of the hidden layer dropped", FeedForwardReference(c.spec, without));
 }
 
+// Tokens in another order, whose numbers are listed, have the masks that they had.
+TEST(FeedForward, ListedTokensKeepTheirMasks) {
+  const Case c(50, 24, 64, WithDropout(Activation::kGelu));
+  const auto turned = [&](const std::vector<float>& rows) {
+    std::vector<float> result;
+    for (idx_t t = c.T; t-- > 0;) {
+      result.insert(result.end(), rows.begin() + t * c.C, rows.begin() + (t + 1) * c.C);
+    }
+    return result;
+  };
+  std::vector<std::int32_t> numbers;
+  for (idx_t t = c.T; t-- > 0;) numbers.push_back(static_cast<std::int32_t>(t));
+  Case other = c;
+  other.in.x = turned(c.in.x);
+  other.dy = turned(c.dy);
+  other.spec.listed = numbers;
+  Context context(2);
+  std::vector<float> none;
+  EXPECT_SAME_BITS(other.Forward(context), turned(c.Forward(context)));
+  EXPECT_SAME_BITS(other.Backward(context, none).x, turned(c.Backward(context, none).x));
+}
+
 TEST(FeedForward, UndoTakesAwayWhatForwardAdded) {
   for (const FeedForwardSpec& spec :
        {WithDropout(Activation::kGelu), FeedForwardSpec{Activation::kRelu, {}, {}}}) {

@@ -182,6 +182,21 @@ TEST(GatedFeedForward, PlantedBugsBreakTheTolerance) {
   expect_seen("tanh form of gelu", GatedReference(spec, in));
 }
 
+// Two tokens that change places, with their numbers, keep their masks.
+TEST(GatedFeedForward, ListedTokensKeepTheirMasks) {
+  const GatedCase c(2, 19, 23, GatedSpec(Activation::kGelu));
+  GatedCase other = c;
+  std::rotate(other.in.x.begin(), other.in.x.begin() + c.C, other.in.x.end());
+  const std::vector<std::int32_t> numbers = {1, 0};
+  other.spec.listed = numbers;
+  Context context(2);
+  std::vector<float> f = c.Forward(context);
+  std::rotate(f.begin(), f.begin() + c.C, f.end());
+  EXPECT_SAME_BITS(other.Forward(context), f);
+  other.spec.listed = {};
+  EXPECT_FALSE(test::CompareBits(other.Forward(context), f).ok);
+}
+
 TEST(GatedFeedForward, KeptHiddenLayerGivesTheSameBits) {
   const GatedCase c(300, 19, 23, GatedSpec(Activation::kGelu));
   Context context(2);
