@@ -79,6 +79,11 @@ struct InitResult {
 // for options that do not fit and for a folder that is not empty, kFormat for a bad config or
 // tokenizer, kIo.
 InitResult InitModel(const std::filesystem::path& output, const InitOptions& options);
+// The same for a caller who can end it (Context::CancelWhen): Cancelled within a second, and the
+// folder is as it was; the files of a model that is replaced are still written together. Weights
+// that take more bytes than the context's memory limit are kLimit before they are allocated.
+InitResult InitModel(Context& context, const std::filesystem::path& output,
+                     const InitOptions& options);
 
 // ---- conversion ---------------------------------------------------------------------------------
 

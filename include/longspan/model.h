@@ -34,9 +34,16 @@ class Model {
   // Loads a folder. kFormat or kIo, in one line that says what the path is and what to do; kLimit
   // for weights that memory has no room for.
   static Model Load(const std::filesystem::path& directory, const ModelOptions& options = {});
+  // The same for a caller who can end it (Context::CancelWhen): Cancelled within a second. Weights
+  // that take more bytes than the context's memory limit are kLimit before they are allocated.
+  static Model Load(Context& context, const std::filesystem::path& directory,
+                    const ModelOptions& options = {});
   // Makes random weights for a config.json of any family. The same seed gives the same bits. The
   // tokenizer reads bytes, if the family has such models.
   static Model Init(std::string_view config_json, std::uint64_t seed,
+                    const ModelOptions& options = {});
+  // The same with what the context allows, as of Load.
+  static Model Init(Context& context, std::string_view config_json, std::uint64_t seed,
                     const ModelOptions& options = {});
   // Writes config.json and weights into a folder that Load and `transformers` open, each file whole
   // or not at all. The tokenizer's files are not written. kIo.

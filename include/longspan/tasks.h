@@ -79,6 +79,9 @@ class TaskModel {
   // Opens the tokenizer first, then the weights. Errors as above and as Model::Load.
   static TaskModel Load(const std::filesystem::path& directory, const TaskOptions& options = {},
                         const ModelOptions& model = {});
+  // The same with what the context allows, as Model::Load has it.
+  static TaskModel Load(Context& context, const std::filesystem::path& directory,
+                        const TaskOptions& options = {}, const ModelOptions& model = {});
 
   // The model.
   const Model& model() const;
@@ -152,6 +155,10 @@ class Embedder {
   explicit Embedder(const TaskModel& model, const EmbedOptions& options = {});
   static Embedder Load(const std::filesystem::path& directory, const EmbedOptions& options = {},
                        const TaskOptions& task = {}, const ModelOptions& model = {});
+  // The same with what the context allows, as Model::Load has it.
+  static Embedder Load(Context& context, const std::filesystem::path& directory,
+                       const EmbedOptions& options = {}, const TaskOptions& task = {},
+                       const ModelOptions& model = {});
 
   // The model, as its folder's files say.
   const TaskModel& model() const;
@@ -254,6 +261,9 @@ class Reranker {
   explicit Reranker(const TaskModel& model);
   static Reranker Load(const std::filesystem::path& directory, const TaskOptions& task = {},
                        const ModelOptions& model = {});
+  // The same with what the context allows, as Model::Load has it.
+  static Reranker Load(Context& context, const std::filesystem::path& directory,
+                       const TaskOptions& task = {}, const ModelOptions& model = {});
 
   // The model, as its folder's files say.
   const TaskModel& model() const;

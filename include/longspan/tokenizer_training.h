@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "longspan/context.h"
 #include "longspan/data.h"
 #include "longspan/types.h"
 
@@ -54,6 +55,16 @@ struct TokenizerTrainingResult {
 TokenizerTrainingResult TrainTokenizer(
     const std::vector<std::filesystem::path>& files, const std::filesystem::path& output,
     const TokenizerTraining& options, const DataOptions& data = {}, bool overwrite = false,
+    const std::function<void(const TokenizerTrainingEvent&)>& on_event = {});
+// The same for a caller who can end it (Context::CancelWhen): Cancelled within a second, and the
+// folder is as it was. The SentencePiece library cannot be asked to end while it learns, so it
+// learns on a thread of its own. When the call is cancelled, that thread goes on until the library
+// has ended, with the texts in memory, and what it makes is dropped. Events may be fewer, and the
+// last one is told always. Bits are those of the call without a context.
+TokenizerTrainingResult TrainTokenizer(
+    Context& context, const std::vector<std::filesystem::path>& files,
+    const std::filesystem::path& output, const TokenizerTraining& options,
+    const DataOptions& data = {}, bool overwrite = false,
     const std::function<void(const TokenizerTrainingEvent&)>& on_event = {});
 
 }  // namespace longspan::text

@@ -31,9 +31,10 @@ nb::tuple MakeModel(nb::handle output, nb::dict given) {
   options.Read("seed", init.seed);
   options.Read("rotation_seed", init.rotation_seed);
   options.Read("overwrite", init.overwrite);
-  const InitResult made = Compute({}, [&, folder = PathOf(output, "init_model: output")](Context&) {
-    return InitModel(folder, init);
-  });
+  const InitResult made =
+      Compute({}, [&, folder = PathOf(output, "init_model: output")](Context& context) {
+        return InitModel(context, folder, init);
+      });
   return nb::make_tuple(InfoObject(made.info), made.parameters, TextObjects(made.warnings));
 }
 
@@ -59,10 +60,8 @@ nb::dict ConvertPath(nb::handle source, nb::handle output, nb::dict given, nb::d
   const std::filesystem::path in = PathOf(source, "convert: source"),
                               out = PathOf(output, "convert: output");
   const ConvertReport report =
-      Compute(ReadCall({"convert", std::move(call)}), [&](Context& context) {
-        convert.on_tensor = [&] { context.CheckCancelled(); };
-        return ConvertModel(context, in, out, convert);
-      });
+      Compute(ReadCall({"convert", std::move(call)}),
+              [&](Context& context) { return ConvertModel(context, in, out, convert); });
   nb::dict made;
   made["source_class"] = report.from;
   made["target_class"] = report.to;

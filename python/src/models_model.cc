@@ -35,15 +35,14 @@ struct Loaded {
   std::vector<std::string> warnings;
 };
 
-// (model, warnings). On a thread that is left to itself when Ctrl-C comes: a model that loads asks
-// nobody.
+// (model, warnings).
 nb::tuple LoadModel(nb::handle path, nb::dict given) {
   const ModelOptions options = ReadModelOptions({"load", std::move(given)});
-  Loaded loaded = ComputeAlone([options, folder = PathOf(path, "load: path")] {
+  Loaded loaded = Compute({}, [&, folder = PathOf(path, "load: path")](Context& context) {
     std::vector<std::string> warnings;
     ModelOptions how = options;
     how.on_warning = [&](const std::string& line) { warnings.push_back(line); };
-    Model model = Model::Load(folder, how);
+    Model model = Model::Load(context, folder, how);
     return Loaded{std::move(model), std::move(warnings)};
   });
   return nb::make_tuple(std::move(loaded.model), TextObjects(loaded.warnings));

@@ -104,8 +104,8 @@ def run_python(code: str, *args: object, interrupt_after: str = "") -> tuple[int
     return process.wait(30), "".join(lines), seconds
 
 
-@pytest.mark.parametrize("call", ["encode", "generate", "stream"])
-def test_ctrl_c(folders: dict[str, Path], call: str) -> None:
+@pytest.mark.parametrize("call", ["encode", "generate", "stream", "init"])
+def test_ctrl_c(folders: dict[str, Path], tmp_path: Path, call: str) -> None:
     code = """
         import sys, time, longspan
         encoder, writer = longspan.load(sys.argv[1]), longspan.load(sys.argv[2])
@@ -113,6 +113,8 @@ def test_ctrl_c(folders: dict[str, Path], call: str) -> None:
         try:
             if sys.argv[3] == "encode":
                 encoder.encode(["the sea was grey " * 2000] * 4000)
+            while sys.argv[3] == "init":  # several seconds for one
+                longspan.init_model(sys.argv[4], layers=12, width=1024, overwrite=True)
             while sys.argv[3] == "generate":
                 writer.generate("She had", tokens=1000000, context=64)
             while True:
@@ -123,8 +125,9 @@ def test_ctrl_c(folders: dict[str, Path], call: str) -> None:
             print(encoder.encode("a").shape)
     """
     status, output, seconds = run_python(
-        code, folders["mlm"], folders["lm"], call, interrupt_after="go"
+        code, folders["mlm"], folders["lm"], call, tmp_path / "new", interrupt_after="go"
     )
+    assert not list(tmp_path.iterdir())
     assert status == 0 and output.split()[-2:] == ["interrupted", "(128,)"], output
     assert 0 < seconds < 2  # a second, and what a busy machine adds
 

@@ -1,5 +1,5 @@
-// Ending long work that is given no Context, such as encoding a text: the wish of whoever asked for
-// it stands with the thread that does it.
+// Ending long work that is given no Context, such as encoding a text, or reading and drawing
+// weights: the wish of whoever asked for it stands with the thread that does it.
 #pragma once
 
 #include <atomic>
@@ -16,6 +16,9 @@ class CancelScope {
   ~CancelScope() { current_ = outer_; }
   CancelScope(const CancelScope&) = delete;
   CancelScope& operator=(const CancelScope&) = delete;
+
+  // Whether anything can end this thread's work.
+  static bool CanEnd() { return current_ != nullptr; }
 
   // Called now and then by such work: two loads.
   static void Check() {

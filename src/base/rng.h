@@ -61,7 +61,8 @@ class Rng {
   std::uint64_t key_, next_;
 };
 
-// Fills `count` floats with N(0, stddev): element i depends on (key, i) only. Box-Muller.
+// Fills `count` floats with N(0, stddev): element i depends on (key, i) only. Box-Muller. The
+// thread's CancelScope ends it.
 void FillNormal(std::uint64_t key, float stddev, float* out, idx_t count);
 // The same, cut at +-cutoff * stddev: what lies beyond is drawn again. cutoff is above 0; the
 // smaller it is, the longer this takes.

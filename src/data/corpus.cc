@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/cancel.h"
 #include "base/memory_limit.h"
 #include "data/labelled_prose.h"
 #include "data/utf8.h"
@@ -161,6 +162,7 @@ class CorpusReader {
     const auto changed = NewScratch();
     std::string piece;
     while (!text.empty()) {
+      CancelScope::Check();
       std::size_t size = std::min(kPiece, text.size());
       // CR LF stays together.
       if (text[size - 1] == '\r' && text.substr(size).starts_with('\n')) ++size;
@@ -177,6 +179,7 @@ class CorpusReader {
     TextStream stream(OpenBytes(path), file->source_, encoding_, LineBreaks::kAll);
     const auto copy = NewScratch();
     while (stream.More()) {
+      CancelScope::Check();
       if (copy->size() == 0 && rules_.options.format != DataFormat::kText) {
         CheckIsText(stream.start(), file->source_);
       }
@@ -245,6 +248,7 @@ class CorpusReader {
   void ReadRows(RowReader* reader, CorpusFile* file) {
     const auto all = NewScratch(), ends = NewScratch();
     const auto add = [&](Row& row) {
+      CancelScope::Check();
       const std::string& field = rules_.options.text_field;
       const std::string text = row.OptionalText(field).value_or("");
       Check(!text.empty() || IsTable(reader->format()) || row.fields.contains(field),

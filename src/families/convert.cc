@@ -67,11 +67,15 @@ ConvertedCheck OpensAs(const FolderCheck& check) {
       } else {
         io::OpenModel(folder);
       }
+    } catch (const Cancelled&) {
+      throw;
     } catch (const Error& error) {
       throw Error(error.code(), "what was converted cannot be opened: " + as_out(error));
     }
     try {
       if (check && channels > 0) check(folder, channels);
+    } catch (const Cancelled&) {
+      throw;
     } catch (const Error& error) {
       left_out += (left_out.empty() ? "" : "; ") + as_out(error);
     }
@@ -79,6 +83,8 @@ ConvertedCheck OpensAs(const FolderCheck& check) {
     if (TokenizerFiles(folder).empty()) return;
     try {
       OpenModelTokenizer(folder);
+    } catch (const Cancelled&) {
+      throw;
     } catch (const Error& error) {
       warnings->push_back("the tokenizer was copied but cannot be opened: " + as_out(error));
     }

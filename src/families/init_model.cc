@@ -5,6 +5,7 @@
 
 #include "base/errors.h"
 #include "families/families.h"
+#include "families/model_inside.h"
 #include "io/atomic_directory.h"
 #include "io/paths.h"
 #include "longspan/files.h"
@@ -53,9 +54,9 @@ void TakeTokenizer(const std::filesystem::path& output, const InitOptions& o, In
   CopyTokenizer(o.tokenizer, output);
 }
 
-}  // namespace
-
-InitResult InitModel(const std::filesystem::path& output, const InitOptions& o) {
+// `context` null: nothing ends it, and weights may take any memory.
+InitResult MakeFolder(const Context* context, const std::filesystem::path& output,
+                      const InitOptions& o) {
   // A config names its family itself.
   std::unique_ptr<ModelConfig> config;
   std::string arch = o.family;
@@ -80,11 +81,17 @@ InitResult InitModel(const std::filesystem::path& output, const InitOptions& o) 
   config->SetOptions(options);
   if (!o.tokenizer.empty()) config->UseTokenizer(*OpenModelTokenizer(o.tokenizer));
   // As a config.json it has to be one that can be read again.
-  const auto model = family.parse(config->Json(), "init")->Make(ParameterMemory::kOwn);
+  const auto readable = family.parse(config->Json(), "init");
+  if (context != nullptr) CheckWeightsFit(*context, *readable);
+  const auto model = readable->Make(ParameterMemory::kOwn);
   model->Initialise(o.seed);
   // A new folder appears whole or not at all.
   std::optional<io::AtomicDirectory> fresh;
   if (!io::Exists(output)) fresh.emplace(output);
+  CancelScope::Check();
+  // Files of a folder that is there are replaced together: nothing ends that half-way.
+  std::optional<CancelScope> together;
+  if (!fresh) together.emplace(nullptr);
   const std::filesystem::path& folder = fresh ? fresh->path() : output;
   model->Save(folder);
   InitResult result;
@@ -93,6 +100,17 @@ InitResult InitModel(const std::filesystem::path& output, const InitOptions& o) 
   result.info = PublicInfo(model->info(), family.type);
   result.parameters = std::as_const(*model).parameters().count();
   return result;
+}
+
+}  // namespace
+
+InitResult InitModel(const std::filesystem::path& output, const InitOptions& options) {
+  return MakeFolder(nullptr, output, options);
+}
+
+InitResult InitModel(Context& context, const std::filesystem::path& output,
+                     const InitOptions& options) {
+  return WithinContext(context, [&] { return MakeFolder(&context, output, options); });
 }
 
 ParityReport VerifyModel(Context& context, const std::filesystem::path& directory,

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "base/math.h"
+#include "base/memory_limit.h"
 #include "families/families.h"
 #include "families/model_inside.h"
 #include "model/model_options.h"
@@ -76,6 +78,30 @@ Model Model::Load(const std::filesystem::path& directory, const ModelOptions& op
   return LoadModel(directory, options, nullptr);
 }
 
+void CheckWeightsFit(const Context& context, const ModelConfig& config) {
+  if (context.memory_limit() == 0) return;
+  const auto model = config.Make(ParameterMemory::kBorrowed);
+  const std::uint64_t bytes = SaturatingProduct({std::as_const(*model).parameters().extent(), 4});
+  Check(
+      bytes <= context.memory_limit(), ErrorCode::kLimit,
+      "weights: need {} ({} bytes), the limit is {} ({} bytes); use a smaller model, or raise the "
+      "limit (Context::LimitMemory)",
+      BytesText(bytes), bytes, BytesText(context.memory_limit()), context.memory_limit());
+}
+
+void CheckWeightsFit(const Context& context, const std::filesystem::path& directory) {
+  if (context.memory_limit() == 0) return;
+  CheckWeightsFit(context, *ReadModelConfig(OpenModelFolder(directory)));
+}
+
+Model Model::Load(Context& context, const std::filesystem::path& directory,
+                  const ModelOptions& options) {
+  return WithinContext(context, [&] {
+    CheckWeightsFit(context, directory);
+    return Load(directory, options);
+  });
+}
+
 Model LoadWithTokenizer(const std::filesystem::path& directory, const ModelOptions& options) {
   const ModelFolder folder = OpenModelFolder(directory);
   if (options.head) CheckHead(directory, ReadModelConfig(folder)->info(), *options.head);
@@ -112,6 +138,15 @@ Model Model::Init(std::string_view config_json, std::uint64_t seed, const ModelO
   Check(!options.head || *options.head == impl->info.head, ErrorCode::kFormat,
         "config: is of a {}, which has another head than the one wanted", impl->info.class_name);
   return ModelAccess::Wrap(impl);
+}
+
+Model Model::Init(Context& context, std::string_view config_json, std::uint64_t seed,
+                  const ModelOptions& options) {
+  return WithinContext(context, [&] {
+    const ModelFamily& family = FamilyOfConfig(config_json, "config");
+    CheckWeightsFit(context, *family.parse(config_json, "config"));
+    return Init(config_json, seed, options);
+  });
 }
 
 Model MakeModel(std::unique_ptr<TextModel> model, std::shared_ptr<const text::Tokenizer> tokenizer,

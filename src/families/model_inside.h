@@ -5,8 +5,11 @@
 #include <memory>
 
 #include "base/arena.h"
+#include "base/cancel.h"
 #include "longspan/model.h"
+#include "model/model_config.h"
 #include "model/text_model.h"
+#include "parallel/team.h"
 #include "tensor/tensor_meter.h"
 
 namespace longspan {
@@ -20,6 +23,19 @@ Model LoadModel(const std::filesystem::path& directory, const ModelOptions& opti
                 std::shared_ptr<const text::Tokenizer> tokenizer);
 // Model::Load, with the tokenizer read before the weights: what is wrong with it is told at once.
 Model LoadWithTokenizer(const std::filesystem::path& directory, const ModelOptions& options);
+
+// kLimit unless the weights of this config fit into the context's memory limit. Allocates none.
+void CheckWeightsFit(const Context& context, const ModelConfig& config);
+// The same of a folder's model.
+void CheckWeightsFit(const Context& context, const std::filesystem::path& directory);
+
+// Runs a call that has no context of its own; this one's flag ends it.
+template <class Call>
+auto WithinContext(const Context& context, const Call& call) {
+  const CancelScope scope(CancelFlagOf(context));
+  CancelScope::Check();
+  return call();
+}
 
 // The bytes that a call takes: tensors that it makes, and its scratch. The call is rehearsed.
 template <class Call>

@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <vector>
 
+#include "base/cancel.h"
 #include "base/errors.h"
 #include "io/paths.h"
 #include "io/posix.h"
@@ -58,13 +60,21 @@ void AtomicFile::Discard() noexcept {
 void AtomicFile::Write(const void* data, std::size_t bytes) {
   Check(fd_ >= 0, ErrorCode::kIo, "{}: cannot write: an earlier step failed or it is committed",
         PathText(target_));
+  constexpr std::size_t kBetweenChecks = std::size_t{16} << 20;
+  const auto* from = static_cast<const char*>(data);
   try {
-    WriteAll(fd_, data, bytes, target_, expected_);
+    while (bytes > 0) {
+      CancelScope::Check();
+      const std::size_t count = std::min(bytes, kBetweenChecks);
+      WriteAll(fd_, from, count, target_, expected_);
+      written_ += count;
+      from += count;
+      bytes -= count;
+    }
   } catch (...) {
     Discard();
     throw;
   }
-  written_ += bytes;
 }
 
 void AtomicFile::WriteAt(std::uint64_t offset, std::string_view bytes) {

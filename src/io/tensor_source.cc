@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/bfloat16.h"
+#include "base/cancel.h"
 #include "base/errors.h"
 #include "base/memory_limit.h"
 #include "longspan/files.h"
@@ -20,6 +21,8 @@ static_assert(std::endian::native == std::endian::little, "the formats here are 
 constexpr std::uint64_t kLargeTensor = std::uint64_t{1} << 28;
 
 constexpr idx_t kPiece = idx_t{1} << 17;  // elements converted at a time: 1 MiB of F64
+// Bytes that are read between two looks at whether the caller still wants them.
+constexpr std::size_t kBytesBetweenChecks = std::size_t{16} << 20;
 
 // IEEE binary16. Denormals become normal floats, NaN and infinity stay what they are.
 float HalfToFloat(std::uint16_t half) {
@@ -159,11 +162,24 @@ void TensorSource::CheckRoom(std::string_view name, std::uint64_t bytes) const {
               bytes);
 }
 
+void TensorSource::ReadPieces(const TensorInfo& info, std::uint64_t offset, void* out,
+                              std::size_t bytes) const {
+  auto* to = static_cast<std::byte*>(out);
+  do {
+    CancelScope::Check();
+    const std::size_t count = std::min(bytes, kBytesBetweenChecks);
+    ReadBytes(info, offset, to, count);
+    offset += count;
+    to += count;
+    bytes -= count;
+  } while (bytes > 0);
+}
+
 Tensor TensorSource::Read(std::string_view name) const {
   const TensorInfo& info = Info(name);
   CheckRoom(name, info.bytes());
   Tensor tensor(info.shape, info.dtype);
-  ReadBytes(info, 0, tensor.raw(), tensor.bytes());
+  ReadPieces(info, 0, tensor.raw(), tensor.bytes());
   return tensor;
 }
 
@@ -187,14 +203,14 @@ void TensorSource::ReadFloatPart(std::string_view name, idx_t size, idx_t begin,
         ShapeText(info.shape), info.size, size);
   const auto width = static_cast<idx_t>(ElementBytes(info.dtype)), end = begin + std::ssize(out);
   if (info.dtype == DType::kF32) {
-    ReadBytes(info, static_cast<std::uint64_t>(begin * width), out.data(), out.size_bytes());
+    ReadPieces(info, static_cast<std::uint64_t>(begin * width), out.data(), out.size_bytes());
   } else {
     std::vector<std::byte> piece(
         static_cast<std::size_t>(std::min(std::ssize(out), kPiece) * width));
     for (idx_t i = begin; i < end; i += kPiece) {
       const idx_t count = std::min(kPiece, end - i);
-      ReadBytes(info, static_cast<std::uint64_t>(i * width), piece.data(),
-                static_cast<std::size_t>(count * width));
+      ReadPieces(info, static_cast<std::uint64_t>(i * width), piece.data(),
+                 static_cast<std::size_t>(count * width));
       Convert(info.dtype, piece.data(), out.data() + (i - begin), count);
     }
   }

@@ -77,6 +77,8 @@ class TensorSource {
                          std::size_t bytes) const = 0;
 
  private:
+  // ReadBytes a piece at a time, which the thread's CancelScope ends.
+  void ReadPieces(const TensorInfo& info, std::uint64_t offset, void* out, std::size_t bytes) const;
   // kLimit for a tensor that does not fit into memory: files with holes are as long as they like.
   void CheckRoom(std::string_view name, std::uint64_t bytes) const;
 };

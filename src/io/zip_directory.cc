@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/cancel.h"
 #include "base/errors.h"
 #include "base/limits.h"
 #include "longspan/files.h"
@@ -292,6 +293,7 @@ void CheckZipEntry(const ByteSource& archive, std::string_view name, const ZipEn
   for (std::uint64_t at = 0; at < entry.bytes;) {
     const auto count =
         static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), entry.bytes - at));
+    CancelScope::Check();
     archive.ReadAt(entry.begin + at, piece.data(), count);
     sum = crc32(sum, piece.data(), static_cast<uInt>(count));
     at += count;

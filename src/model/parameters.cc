@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/cancel.h"
 #include "base/errors.h"
 #include "base/huge_pages.h"
 #include "base/math.h"
@@ -108,6 +109,7 @@ void ParameterTable::Draw(std::uint64_t seed,
   const ParameterWriter writer = Write();
   for (std::size_t i = 0; i < list_.size(); ++i) {
     if (which && !which(list_[i].name)) continue;
+    CancelScope::Check();
     float* values = value_data_ + list_[i].offset;
     const idx_t size = list_[i].size;
     switch (list_[i].kind) {

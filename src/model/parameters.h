@@ -90,7 +90,8 @@ class ParameterTable {
   void Borrow(float* values, float* gradients);
   // Hugging Face's initialisation from counter-based random numbers: N(0, stddev) for matrices and
   // embeddings, N(0, position_stddev) for axial positions, ones and zeros for norms and biases.
-  // With `which` only the parameters that it names, each the same as without.
+  // With `which` only the parameters that it names, each the same as without. The thread's
+  // CancelScope ends it.
   void Draw(std::uint64_t seed, double stddev, double position_stddev,
             const std::function<bool(std::string_view name)>& which = {});
   // The same with a distribution for each matrix and embedding.

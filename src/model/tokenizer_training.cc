@@ -1,15 +1,18 @@
 #include "longspan/tokenizer_training.h"
 
 #include <algorithm>
+#include <memory>
 #include <string_view>
 #include <utility>
 
+#include "base/cancel.h"
 #include "base/errors.h"
 #include "data/corpus.h"
 #include "io/paths.h"
 #include "longspan/files.h"
 #include "longspan/tokenizer.h"
 #include "model/model_folder.h"
+#include "parallel/team.h"
 #include "text/open_tokenizer.h"
 #include "text/sentencepiece_trainer.h"
 #include "text/text_pieces.h"
@@ -77,16 +80,18 @@ TokenizerTrainingResult TrainTokenizer(
   CheckOutput(files, output, overwrite);
   data::CorpusRules rules;
   rules.options = data;
-  const data::Corpus corpus = data::ReadCorpus(files, rules);
+  const auto corpus = std::make_shared<const data::Corpus>(data::ReadCorpus(files, rules));
   TokenizerTrainingResult result;
-  result.notes = corpus.notes;
+  result.notes = corpus->notes;
   std::vector<std::string_view> texts;
-  for (const data::CorpusFile& file : corpus.files) {
+  for (const data::CorpusFile& file : corpus->files) {
     texts.push_back(file.text());
     result.text_bytes += static_cast<idx_t>(file.text().size());
   }
-  const std::string model = TrainSentencePiece(texts, options, on_event);
+  const std::string model = TrainSentencePiece(texts, options, on_event, corpus);
   CheckOutput(files, output, overwrite);  // once more: learning may have taken an hour
+  CancelScope::Check();
+  const CancelScope together(nullptr);  // the files of a tokenizer are written all or not at all
   if (io::IsDirectory(output)) {
     for (const std::string& name : TokenizerFiles(output)) io::RemoveAll(output / name);
   }
@@ -99,6 +104,15 @@ TokenizerTrainingResult TrainTokenizer(
   result.sample_tokens = sample.tokens;
   result.sample_unknown = sample.unknown;
   return result;
+}
+
+TokenizerTrainingResult TrainTokenizer(
+    Context& context, const std::vector<fs::path>& files, const fs::path& output,
+    const TokenizerTraining& options, const DataOptions& data, bool overwrite,
+    const std::function<void(const TokenizerTrainingEvent&)>& on_event) {
+  const CancelScope scope(CancelFlagOf(context));
+  CancelScope::Check();
+  return TrainTokenizer(files, output, options, data, overwrite, on_event);
 }
 
 }  // namespace longspan::text

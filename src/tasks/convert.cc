@@ -1,6 +1,8 @@
 #include "families/convert.h"
 
+#include "base/cancel.h"
 #include "base/errors.h"
+#include "parallel/team.h"
 #include "tasks/sentence_folder.h"
 
 namespace longspan {
@@ -10,6 +12,8 @@ namespace {
 void CheckEmbeds(const std::filesystem::path& folder, idx_t channels) {
   try {
     ReadSentenceFolder(folder, channels);
+  } catch (const Cancelled&) {
+    throw;
   } catch (const Error& error) {
     throw Error(error.code(), std::string("embed cannot use what was converted: ") + error.what());
   }
@@ -19,6 +23,7 @@ void CheckEmbeds(const std::filesystem::path& folder, idx_t channels) {
 
 ConvertReport ConvertModel(Context& context, const std::filesystem::path& in,
                            const std::filesystem::path& out, const ConvertOptions& options) {
+  const CancelScope scope(CancelFlagOf(context));
   ConvertOptions watched = options;
   idx_t done = 0;
   watched.on_tensor = [&] {

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "families/model_inside.h"
 #include "tasks/embed.h"
 #include "tasks/sentence_folder.h"
 
@@ -82,6 +83,13 @@ Embedder::Embedder(const TaskModel& model, const EmbedOptions& options) {
 Embedder Embedder::Load(const std::filesystem::path& directory, const EmbedOptions& options,
                         const TaskOptions& task, const ModelOptions& model) {
   return Embedder(TaskModel::Load(directory, task, model), options);
+}
+
+Embedder Embedder::Load(Context& context, const std::filesystem::path& directory,
+                        const EmbedOptions& options, const TaskOptions& task,
+                        const ModelOptions& model) {
+  return WithinContext(
+      context, [&] { return Embedder(TaskModel::Load(context, directory, task, model), options); });
 }
 
 const TaskModel& Embedder::model() const { return inside_->model; }

@@ -45,6 +45,11 @@ Reranker Reranker::Load(const std::filesystem::path& directory, const TaskOption
   return Reranker(TaskModel::Load(directory, task, model));
 }
 
+Reranker Reranker::Load(Context& context, const std::filesystem::path& directory,
+                        const TaskOptions& task, const ModelOptions& model) {
+  return Reranker(TaskModel::Load(context, directory, task, model));
+}
+
 const TaskModel& Reranker::model() const { return inside_->model; }
 std::string_view Reranker::activation() const { return inside_->folder.activation->name; }
 const std::string& Reranker::prompt() const { return inside_->folder.prompt; }

@@ -100,6 +100,15 @@ TaskModel TaskModel::Load(const std::filesystem::path& directory, const TaskOpti
   return TaskModel(LoadWithTokenizer(directory, model), options);
 }
 
+TaskModel TaskModel::Load(Context& context, const std::filesystem::path& directory,
+                          const TaskOptions& options, const ModelOptions& model) {
+  return WithinContext(context, [&] {
+    CheckAlone(options);
+    CheckWeightsFit(context, directory);
+    return Load(directory, options, model);
+  });
+}
+
 const Model& TaskModel::model() const { return inside_->model; }
 const TaskOptions& TaskModel::options() const { return inside_->options; }
 idx_t TaskModel::longest() const { return inside_->longest; }

@@ -5,9 +5,17 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 
+#include "base/cancel.h"
 #include "base/errors.h"
 #include "io/atomic_file.h"
 #include "io/json.h"
@@ -48,6 +56,7 @@ class Sentences final : public sentencepiece::SentenceIterator {
   // Makes sure that there is a sentence, if any is left.
   void Fill() {
     while (open_.empty() && next_ < pieces_.size()) {
+      CancelScope::Check();
       event_.bytes += static_cast<idx_t>(pieces_[next_].size());
       AddParts(ReplaceInvalid(pieces_[next_++]));
       if (on_event_) on_event_(event_);
@@ -165,6 +174,81 @@ std::string TrainSentencePiece(const std::vector<std::string_view>& texts,
   const auto status = sentencepiece::SentencePieceTrainer::Train(settings, &sentences, &model);
   if (!status.ok()) FailTraining(status.ToString(), o);
   return model;
+}
+
+namespace {
+
+// What the thread that made the call and the one that learns share.
+struct Learning {
+  std::mutex lock;
+  std::condition_variable changed;
+  TokenizerTrainingEvent event;  // the newest
+  bool told = true;              // whether the caller has had it
+  bool done = false;             // model or error is there
+  std::string model;
+  std::exception_ptr error;
+  std::atomic<bool> dropped{false};  // nobody waits any more
+};
+
+// Hands events on until the other thread is done. Throws what on_event throws, and Cancelled.
+void AwaitLearning(Learning& shared,
+                   const std::function<void(const TokenizerTrainingEvent&)>& on_event) {
+  for (bool done = false; !done;) {
+    CancelScope::Check();
+    std::unique_lock lock(shared.lock);
+    shared.changed.wait_for(lock, std::chrono::milliseconds(50),
+                            [&] { return shared.done || !shared.told; });
+    done = shared.done;
+    const bool news = !std::exchange(shared.told, true);
+    const TokenizerTrainingEvent event = shared.event;
+    lock.unlock();
+    if (news && on_event) on_event(event);
+  }
+}
+
+}  // namespace
+
+std::string TrainSentencePiece(const std::vector<std::string_view>& texts,
+                               const TokenizerTraining& o,
+                               const std::function<void(const TokenizerTrainingEvent&)>& on_event,
+                               std::shared_ptr<const void> owner) {
+  if (!CancelScope::CanEnd()) return TrainSentencePiece(texts, o, on_event);
+  CheckTraining(texts, o);
+  const auto shared = std::make_shared<Learning>();
+  const auto learn = [shared, texts, o, owner = std::move(owner)] {
+    const CancelScope scope(&shared->dropped);  // ends it while it still reads
+    std::string model;
+    std::exception_ptr error;
+    try {
+      model = TrainSentencePiece(texts, o, [&](const TokenizerTrainingEvent& event) {
+        const std::lock_guard lock(shared->lock);
+        shared->event = event;
+        shared->told = false;
+        shared->changed.notify_all();
+      });
+    } catch (...) {
+      error = std::current_exception();
+    }
+    const std::lock_guard lock(shared->lock);
+    shared->model = std::move(model);
+    shared->error = std::move(error);
+    shared->done = true;
+    shared->changed.notify_all();
+  };
+  // It computes outside of ParallelFor, as a library's thread does that cannot be stopped.
+  try {
+    std::thread(learn).detach();
+  } catch (const std::system_error&) {  // no thread is to be had
+    return TrainSentencePiece(texts, o, on_event);
+  }
+  try {
+    AwaitLearning(*shared, on_event);
+  } catch (...) {
+    shared->dropped = true;
+    throw;
+  }
+  if (shared->error != nullptr) std::rethrow_exception(shared->error);
+  return std::move(shared->model);
 }
 
 void WriteTokenizer(const std::string& model, const std::filesystem::path& directory) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,15 @@ namespace longspan::text {
 std::string TrainSentencePiece(
     const std::vector<std::string_view>& texts, const TokenizerTraining& options,
     const std::function<void(const TokenizerTrainingEvent&)>& on_event = {});
+// The same under a CancelScope, which ends it within a second though the library asks nobody: it
+// learns on a thread of its own, which is left to itself then and goes on until it has learnt.
+// `owner` holds the memory of the texts for as long as that takes. on_event is called on the thread
+// that made the call, for the newest event alone where several have come. Without a scope it is the
+// function above.
+std::string TrainSentencePiece(const std::vector<std::string_view>& texts,
+                               const TokenizerTraining& options,
+                               const std::function<void(const TokenizerTrainingEvent&)>& on_event,
+                               std::shared_ptr<const void> owner);
 
 // spiece.model, tokenizer.json (the same tokenizer for the `tokenizers` package) and
 // tokenizer_config.json, each whole or not at all. kIo.
