@@ -30,7 +30,7 @@ PUBLIC = {"types.h": "base", "error.h": "base", "counted.h": "base", "version.h"
           "tokenizer_training.h": "text", "metrics.h": "metrics", "sampling.h": "generate", "batch.h": "model",
           "model_info.h": "model", "step_memory.h": "model", "folders.h": "model",
           "model.h": "families", "tasks.h": "tasks", "vectors.h": "tasks", "generate.h": "tasks", "train.h": "train",
-          "evaluate.h": "train", "head_training.h": "train", "plan.h": "train", "data_stats.h": "train", "ranks.h": "train", "run_log.h": "train",
+          "evaluate.h": "train", "head_training.h": "train", "named_options.h": "train", "plan.h": "train", "data_stats.h": "train", "ranks.h": "train", "run_log.h": "train",
           "inspect.h": "inspect", "c_api.h": "c_api", "longspan.h": "c_api"}
 # Header (pattern) -> the only folders that may include it. src/gemm needs omp.h to tell oneDNN
 # that a primitive is for one thread; it starts none.

@@ -5,6 +5,7 @@
 //   hidden states, logits, a loss                            model.h, batch.h
 //   train, evaluate                                          train.h, optimizer.h, evaluate.h
 //   train and evaluate words' classes, answers, choices      head_training.h
+//   the same, and new models, by options that have names     named_options.h
 //   measures of predictions                                  metrics.h
 //   read texts, tables, JSON lines                           data.h
 //   threads, limits, cancelling, progress                    context.h
@@ -37,6 +38,7 @@
 #include "longspan/metrics.h"
 #include "longspan/model.h"
 #include "longspan/model_info.h"
+#include "longspan/named_options.h"
 #include "longspan/optimizer.h"
 #include "longspan/pattern.h"
 #include "longspan/plan.h"

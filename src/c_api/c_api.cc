@@ -1,41 +1,19 @@
 #include "longspan/c_api.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <exception>
 #include <functional>
-#include <mutex>
 #include <new>
-#include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "base/errors.h"
+#include "c_api/handles.h"
 #include "longspan/generate.h"
 #include "longspan/tasks.h"
 #include "longspan/version.h"
-
-struct longspan_context {
-  longspan::Context context;
-  std::atomic<bool> cancelled{false};
-  explicit longspan_context(int threads) : context(threads) { context.CancelWhen(&cancelled); }
-};
-
-struct longspan_model {
-  longspan::TaskModel model;
-  // Made when it is first asked for, by one of the threads that share the model.
-  mutable std::once_flag embedding;
-  mutable std::optional<longspan::Embedder> embedder;
-
-  const longspan::Embedder& Embedding() const {
-    std::call_once(embedding, [this] { embedder.emplace(model); });
-    return *embedder;
-  }
-};
 
 namespace longspan {
 namespace {
@@ -51,12 +29,11 @@ void Keep(const char* message) noexcept {
   }
 }
 
-// Runs a call; what it throws becomes a status.
-template <class Call>
-longspan_status Guard(const Call& call) noexcept {
+}  // namespace
+
+longspan_status StatusOfException() noexcept {
   try {
-    call();
-    return LONGSPAN_OK;
+    throw;
   } catch (const Error& error) {
     Keep(error.what());
     return static_cast<longspan_status>(error.code());
@@ -76,28 +53,25 @@ void CheckGiven(const void* pointer, const char* what) {
   Check(pointer != nullptr, ErrorCode::kUsage, "{}: is NULL", what);
 }
 
-// The caller's struct, as far as it reaches: an older one lacks the last fields, which are 0 then.
-template <class Options>
-Options OptionsFrom(const Options* given, const char* what) {
-  Options options{};
-  if (given == nullptr) return options;
-  Check(given->size >= sizeof(given->size) && given->size <= sizeof(Options), ErrorCode::kUsage,
-        "{}: its size is {}, this library knows {}; set it to sizeof", what, given->size,
-        sizeof(Options));
-  std::memcpy(&options, given, given->size);
-  return options;
-}
-
 std::vector<std::string> TextsOf(const char* const* texts, const std::size_t* lengths,
-                                 std::size_t count) {
-  if (count > 0) CheckGiven(texts, "texts");
+                                 std::size_t count, const char* what) {
+  if (count > 0) CheckGiven(texts, what);
   std::vector<std::string> list;
   for (std::size_t i = 0; i < count; ++i) {
-    CheckGiven(texts[i], "texts: one of them");
+    Check(texts[i] != nullptr, ErrorCode::kUsage, "{}: number {} is NULL", what, i);
     list.push_back(lengths == nullptr ? std::string(texts[i]) : std::string(texts[i], lengths[i]));
   }
   return list;
 }
+
+std::vector<TaskText> TaskTextsOf(const char* const* texts, const std::size_t* lengths,
+                                  std::size_t count) {
+  std::vector<TaskText> list;
+  for (std::string& text : TextsOf(texts, lengths, count)) list.push_back({std::move(text)});
+  return list;
+}
+
+namespace {
 
 GenerateOptions GenerationOf(const longspan_generate_options& given) {
   GenerateOptions options;
@@ -153,8 +127,11 @@ void longspan_context_reset(longspan_context* context) {
 
 // ---- models -------------------------------------------------------------------------------------
 
-longspan_status longspan_model_load(const char* directory, const longspan_load_options* options,
-                                    longspan_model** model) {
+namespace {
+
+// `context` null: nobody ends it.
+longspan_status LoadHandle(longspan_context* context, const char* directory,
+                           const longspan_load_options* options, longspan_model** model) {
   return Guard([&] {
     CheckGiven(directory, "directory");
     CheckGiven(model, "model");
@@ -164,8 +141,24 @@ longspan_status longspan_model_load(const char* directory, const longspan_load_o
     loading.allow_nonfinite = given.allow_nonfinite != 0;
     longspan::TaskOptions task;
     task.max_length = given.max_tokens;
-    *model = new longspan_model{longspan::TaskModel::Load(directory, task, loading), {}, {}};
+    *model = new longspan_model(
+        context == nullptr ? longspan::TaskModel::Load(directory, task, loading)
+                           : longspan::TaskModel::Load(context->context, directory, task, loading));
   });
+}
+
+}  // namespace
+
+longspan_status longspan_model_load(const char* directory, const longspan_load_options* options,
+                                    longspan_model** model) {
+  return LoadHandle(nullptr, directory, options, model);
+}
+
+longspan_status longspan_model_load_in(longspan_context* context, const char* directory,
+                                       const longspan_load_options* options,
+                                       longspan_model** model) {
+  if (context == nullptr) return Guard([] { CheckGiven(nullptr, "context"); });
+  return LoadHandle(context, directory, options, model);
 }
 
 void longspan_model_free(longspan_model* model) { delete model; }
@@ -217,10 +210,7 @@ longspan_status longspan_classify(longspan_context* context, const longspan_mode
     CheckGiven(context, "context");
     CheckGiven(model, "model");
     CheckGiven(scores, "scores");
-    std::vector<longspan::TaskText> list;
-    for (std::string& text : longspan::TextsOf(texts, lengths, count)) {
-      list.push_back({std::move(text)});
-    }
+    const auto list = longspan::TaskTextsOf(texts, lengths, count);
     double* to = scores;
     for (const auto& text : longspan::Classify(context->context, model->model, list)) {
       to = std::copy(text.scores.begin(), text.scores.end(), to);

@@ -136,6 +136,16 @@ class Version(unittest.TestCase):
                          ["Unreleased", text])
 
 
+class NamedOptions(unittest.TestCase):
+    def test_the_page_has_every_name_that_is_read(self):
+        read = set()
+        for path in (ROOT / "src" / "train").glob("named_*.cc"):
+            read |= set(re.findall(r'\.Read(?:Name)?\("(\w+)"', path.read_text()))
+        page = (ROOT / "docs" / "reference" / "named_options.md").read_text()
+        self.assertGreater(len(read), 100)
+        self.assertEqual(read - set(re.findall(r"`(\w+)`", page)), set())
+
+
 class Program(unittest.TestCase):
     def test_exit_status(self):
         with tempfile.TemporaryDirectory() as folder:

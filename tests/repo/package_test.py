@@ -286,6 +286,23 @@ class Package(unittest.TestCase):
         self.assertGreater(len(self.example(program, "generate", self.words, "It was")), 2)
         self.assertIn("none", self.example(program, "embed", self.scratch / "none", "x", status=4))
 
+    def test_train_from_c(self):
+        rows = self.scratch / "c-rows.csv"
+        rows.write_text("text,label\n" + "".join(
+            f"still {i},calm\nwild {i},storm\n" for i in range(10)))
+        folder = self.scratch / "from-c"
+        folder.mkdir()
+        program = self.built("shared") / "train_from_c"
+        told = self.example(program, rows, folder, "wild 3")
+        self.assertRegex(told, r"update 1 of \d+: loss \d")
+        self.assertRegex(told, r"accuracy [01]\.\d{3}\ncalm 0\.\d{6}\nstorm 0\.\d{6}\n$")
+        # The program finds the same model there.
+        scores = run(Path(BUILD, "longspan"), "classify", "-m", folder / "run", "--text", "wild 3",
+                     "--json")
+        self.assertIn("storm", scores)
+        # A folder that has a model already is refused: one line, and the code of its kind.
+        self.assertIn("not empty", self.example(program, rows, folder, "x", status=2))
+
     @unittest.skipIf(SANITIZED, "Python itself is not sanitized")
     def test_from_python(self):
         told = self.example(sys.executable, EXAMPLES / "use_from_python.py", self.words, "a sea",
