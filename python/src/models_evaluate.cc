@@ -7,81 +7,31 @@
 #include <vector>
 
 #include "errors.h"
-#include "longspan/evaluate.h"
 #include "models_data.h"
 
 namespace nb = nanobind;
 
 namespace longspan::python {
 
-nb::dict EvaluationObject(const nb::dict& metrics, idx_t counted,
-                          std::span<const std::string> notes, std::optional<idx_t> cut) {
-  nb::dict made;
+nb::dict EvaluationObject(const NamedEvaluation& named) {
+  nb::dict metrics, made;
+  for (const TrainMetric& metric : named.metrics) metrics[TextObject(metric.name)] = metric.value;
   made["metrics"] = metrics;
-  made["counted"] = counted;
-  if (cut) made["cut"] = *cut;
-  made["notes"] = TextObjects(notes);
+  made["counted"] = named.counted;
+  if (named.cut) made["cut"] = *named.cut;
+  made["notes"] = TextObjects(named.notes);
   return made;
 }
 
 namespace {
 
-// What evaluations over a text read: model, data, held_out, tokens, a Reformer's, the files'.
-template <class Eval>
-void ReadTextEvaluation(Options& options, Eval& eval) {
-  options.Read("model", eval.model);
-  options.Read("data", eval.text);
-  options.Read("held_out", eval.held_out);
-  options.Read("tokens", eval.tokens);
-  ReadReformer(options, eval.reformer);
-  ReadData(options, eval.data);
-}
-
-nb::dict EvaluateLm(Options& options, const CallOptions& call) {
-  EvalOptions eval;
-  ReadTextEvaluation(options, eval);
-  options.Read("stride", eval.stride);
-  const EvalResult result =
-      Compute(call, [&](Context& context) { return EvaluateLanguageModel(context, eval); });
-  nb::dict metrics;
-  metrics["loss"] = result.loss;
-  if (!std::isnan(result.bits_per_byte)) metrics["bits_per_byte"] = result.bits_per_byte;
-  metrics["accuracy"] = result.accuracy;
-  return EvaluationObject(metrics, result.counted, result.notes);
-}
-
-nb::dict EvaluateMlm(Options& options, const CallOptions& call) {
-  MaskedLmEvalOptions eval;
-  ReadTextEvaluation(options, eval);
-  options.Read("seed", eval.seed);
-  ReadTask(options, eval.task);
-  const MaskedLmEval result =
-      Compute(call, [&](Context& context) { return EvaluateMaskedLm(context, eval); });
-  nb::dict metrics;
-  metrics["loss"] = result.loss;
-  metrics["perplexity"] = result.perplexity;
-  metrics["accuracy"] = result.accuracy;
-  return EvaluationObject(metrics, result.counted, result.notes);
-}
-
-nb::dict ClassifierMetrics(const ClassifierEval& result) {
-  nb::dict metrics;
-  metrics["loss"] = result.loss;
-  if (result.problem == ProblemType::kRegression) {
-    metrics["mse"] = result.mse;
-    metrics["pearson"] = result.pearson;
-    metrics["spearman"] = result.spearman;
-    return metrics;
-  }
-  metrics["accuracy"] = result.accuracy;
-  metrics["macro_f1"] = result.macro_f1;
-  metrics["micro_f1"] = result.micro_f1;
-  metrics["weighted_f1"] = result.weighted_f1;
-  if (result.problem == ProblemType::kSingleLabel) metrics["mcc"] = result.mcc;
-  metrics["auc"] = result.auc;
-  metrics["average_precision"] = result.average_precision;
-  if (result.problem == ProblemType::kMultiLabel) metrics["exact_match"] = result.exact_match;
-  return metrics;
+// Of tasks without predictions.
+template <class Eval, auto kEvaluate>
+nb::dict EvaluateNumbers(Options& options, const CallOptions& call) {
+  Eval eval;
+  ReadEvaluation(options, eval);
+  return EvaluationObject(
+      Compute(call, [&](Context& context) { return NameMetrics(kEvaluate(context, eval)); }));
 }
 
 // One (input, id, gold labels, predicted labels, gold value, scores) for each text.
@@ -107,8 +57,7 @@ nb::dict EvaluateClasses(Options& options, const CallOptions& call) {
   Predictions predictions;
   const ClassifierEval result = Compute(
       call, [&](Context& context) { return EvaluateClassifier(context, eval, &predictions); });
-  nb::dict made =
-      EvaluationObject(ClassifierMetrics(result), result.rows, result.notes, result.cut);
+  nb::dict made = EvaluationObject(NameMetrics(result));
   made["labels"] = TextObjects(predictions.labels);
   made["classes"] = ClassObjects(result.classes);
   made["predictions"] = PredictionObjects(predictions);
@@ -121,14 +70,14 @@ struct EvaluationRow {
 };
 
 constexpr EvaluationRow kEvaluations[] = {
-    {"lm", EvaluateLm},
-    {"mlm", EvaluateMlm},
+    {"lm", EvaluateNumbers<EvalOptions, EvaluateLanguageModel>},
+    {"mlm", EvaluateNumbers<MaskedLmEvalOptions, EvaluateMaskedLm>},
     {"classify", EvaluateClasses},
     {"token-classify", EvaluateTags},
     {"qa", EvaluateAnswers},
     {"multiple-choice", EvaluateChoices},
-    {"embed", EvaluateVectors},
-    {"rerank", EvaluateRelevance},
+    {"embed", EvaluateNumbers<EmbedderEvalOptions, EvaluateEmbedder>},
+    {"rerank", EvaluateNumbers<RerankerEvalOptions, EvaluateReranker>},
 };
 
 // training.py has checked the task.

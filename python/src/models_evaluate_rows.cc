@@ -1,14 +1,10 @@
-// longspan._models.evaluate of models that say something of each word, answer questions, choose,
-// make vectors or judge relevance.
+// longspan._models.evaluate of models that say something of each word, answer questions or choose.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
-#include <cmath>
 #include <string>
 #include <vector>
 
-#include "longspan/evaluate.h"
-#include "longspan/head_training.h"
 #include "models_data.h"
 
 namespace nb = nanobind;
@@ -30,22 +26,13 @@ nb::dict EvaluateTags(Options& options, const CallOptions& call) {
   std::vector<TaggedWords> texts;
   const TokenClassEval result = Compute(
       call, [&](Context& context) { return EvaluateTokenClassifier(context, eval, &texts); });
-  nb::dict metrics;
-  metrics["loss"] = result.loss;
-  metrics["accuracy"] = result.accuracy;
-  if (result.entities) {
-    metrics["f1"] = result.entity.micro.f1;
-    metrics["precision"] = result.entity.micro.precision;
-    metrics["recall"] = result.entity.micro.recall;
-  }
-  metrics["macro_f1"] = result.entities ? result.entity.macro.f1 : result.macro.f1;
   nb::list words;
   for (const TaggedWords& text : texts) {
     words.append(nb::make_tuple(TextObject(text.input), TextObject(text.id),
                                 TextObjects(text.words), TextObjects(text.gold),
                                 TextObjects(text.said)));
   }
-  nb::dict made = EvaluationObject(metrics, result.words, result.notes, result.cut);
+  nb::dict made = EvaluationObject(NameMetrics(result));
   made["classes"] = ClassObjects(result.entities ? result.entity.types : result.tags);
   made["words"] = words;
   return made;
@@ -59,18 +46,6 @@ nb::dict EvaluateAnswers(Options& options, const CallOptions& call) {
   std::vector<AnsweredPair> pairs;
   const AnswerEval result = Compute(
       call, [&](Context& context) { return EvaluateQuestionAnswering(context, eval, &pairs); });
-  nb::dict metrics;
-  const auto add = [&](const std::string& before, const metrics::AnswerScore& score) {
-    if (std::isnan(score.exact)) return;
-    metrics[TextObject(before + "exact_match")] = score.exact;
-    metrics[TextObject(before + "f1")] = score.f1;
-  };
-  metrics["loss"] = result.loss;
-  add("", result.score.all);
-  if (result.may_be_none) {
-    add("has_answer_", result.score.has_answer);
-    add("no_answer_", result.score.no_answer);
-  }
   nb::list answers;
   for (const AnsweredPair& pair : pairs) {
     answers.append(nb::make_tuple(TextObject(pair.input), TextObject(pair.id),
@@ -78,7 +53,7 @@ nb::dict EvaluateAnswers(Options& options, const CallOptions& call) {
                                   TextObject(pair.said), pair.answer.score, pair.answer.chars.begin,
                                   pair.answer.chars.end, pair.right.exact, pair.right.f1));
   }
-  nb::dict made = EvaluationObject(metrics, result.score.questions, result.notes, result.cut);
+  nb::dict made = EvaluationObject(NameMetrics(result));
   made["answers"] = answers;
   return made;
 }
@@ -90,53 +65,15 @@ nb::dict EvaluateChoices(Options& options, const CallOptions& call) {
   std::vector<ChosenAnswer> chosen;
   const ChoiceEval result = Compute(
       call, [&](Context& context) { return EvaluateMultipleChoice(context, eval, &chosen); });
-  nb::dict metrics;
-  metrics["loss"] = result.loss;
-  metrics["accuracy"] = result.accuracy;
-  metrics["chance"] = result.chance;
   nb::list choices;
   for (const ChosenAnswer& one : chosen) {
     choices.append(nb::make_tuple(TextObject(one.input), TextObject(one.id),
                                   TextObject(one.question.text), TextObjects(one.question.choices),
                                   one.gold, one.said, NumberObjects(one.scores)));
   }
-  nb::dict made = EvaluationObject(metrics, result.questions, result.notes, result.cut);
+  nb::dict made = EvaluationObject(NameMetrics(result));
   made["choices"] = choices;
   return made;
-}
-
-nb::dict EvaluateVectors(Options& options, const CallOptions& call) {
-  EmbedderEvalOptions eval;
-  ReadEvaluation(options, eval);
-  const EmbedderEval result =
-      Compute(call, [&](Context& context) { return EvaluateEmbedder(context, eval); });
-  nb::dict metrics;
-  metrics["loss"] = result.loss;
-  if (result.scored) {
-    metrics["pearson"] = result.pearson;
-    metrics["spearman"] = result.spearman;
-  } else {
-    metrics["mrr"] = result.mrr;
-    metrics["recall_1"] = result.recall_1;
-    metrics["recall_5"] = result.recall_5;
-    metrics["recall_10"] = result.recall_10;
-    if (result.triplets > 0) metrics["triplets"] = result.nearer;
-  }
-  return EvaluationObject(metrics, result.rows, result.notes, result.cut);
-}
-
-nb::dict EvaluateRelevance(Options& options, const CallOptions& call) {
-  RerankerEvalOptions eval;
-  ReadEvaluation(options, eval);
-  const RerankerEval result =
-      Compute(call, [&](Context& context) { return EvaluateReranker(context, eval); });
-  nb::dict metrics;
-  metrics["loss"] = result.loss;
-  metrics["accuracy"] = result.accuracy;
-  metrics["average_precision"] = result.average_precision;
-  metrics["mrr"] = result.mrr;
-  metrics["ndcg"] = result.ndcg;
-  return EvaluationObject(metrics, result.pairs, result.notes, result.cut);
 }
 
 }  // namespace longspan::python

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "longspan/folders.h"
+#include "longspan/named_options.h"
 #include "models.h"
 #include "models_values.h"
 
@@ -18,19 +19,7 @@ namespace {
 nb::tuple MakeModel(nb::handle output, nb::dict given) {
   Options options("init_model", std::move(given));
   InitOptions init;
-  options.Read("family", init.family);
-  options.Read("preset", init.preset);
-  options.Read("config", init.config);
-  options.Read("layers", init.sizes.layers);
-  options.Read("width", init.sizes.width);
-  options.Read("heads", init.sizes.heads);
-  options.Read("positions", init.sizes.positions);
-  options.ReadName("head", init.head, [](const std::string& name) { return ParseHead(name); });
-  options.Read("labels", init.labels);
-  options.Read("tokenizer", init.tokenizer);
-  options.Read("seed", init.seed);
-  options.Read("rotation_seed", init.rotation_seed);
-  options.Read("overwrite", init.overwrite);
+  ReadInit(options, init);
   const InitResult made =
       Compute({}, [&, folder = PathOf(output, "init_model: output")](Context& context) {
         return InitModel(context, folder, init);
@@ -53,10 +42,7 @@ nb::tuple DescribePath(nb::handle path, bool tensors) {
 nb::dict ConvertPath(nb::handle source, nb::handle output, nb::dict given, nb::dict call) {
   Options options("convert", std::move(given));
   ConvertOptions convert;
-  options.Read("max_tokens", convert.max_tokens);
-  options.Read("window", convert.window);
-  options.Read("max_shard_bytes", convert.most_bytes);
-  options.Read("to", convert.to);
+  ReadConversion(options, convert);
   const std::filesystem::path in = PathOf(source, "convert: source"),
                               out = PathOf(output, "convert: output");
   const ConvertReport report =
@@ -78,7 +64,7 @@ nb::dict ConvertPath(nb::handle source, nb::handle output, nb::dict given, nb::d
 nb::tuple VerifyPath(nb::handle folder, nb::handle recorded, nb::dict given, nb::dict call) {
   Options options("verify", std::move(given));
   ReformerOptions reformer;
-  ReadReformer(options, reformer);
+  ReadReformerOptions(options, reformer);
   const std::filesystem::path model = PathOf(folder, "verify: model"),
                               file = PathOf(recorded, "verify: case");
   const ParityReport report = Compute(ReadCall({"verify", std::move(call)}), [&](Context& context) {

@@ -2,14 +2,13 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
-#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "errors.h"
 #include "longspan/error.h"
-#include "longspan/head_training.h"
+#include "longspan/named_options.h"
 #include "longspan/run_log.h"
 #include "longspan/train.h"
 #include "models.h"
@@ -21,82 +20,6 @@ namespace nb = nanobind;
 
 namespace longspan::python {
 namespace {
-
-// ---- options: fields of TrainOptions by the names of the program's options ----------------------
-
-void ReadSteps(Options& o, TrainOptions& train) {
-  o.Read("model", train.model);
-  o.Read("output", train.output);
-  o.Read("train", train.data.train);
-  o.Read("eval", train.data.eval);
-  o.Read("held_out", train.data.held_out);
-  o.Read("steps", train.steps);
-  o.Read("batch", train.batch);
-  o.Read("tokens", train.tokens);
-  o.ReadName("lengths", train.lengths, [](const std::string& text) { return ParseLengths(text); });
-  o.Read("accumulate", train.accumulate);
-  o.Read("row_ranks", train.row_ranks);
-  o.Read("seed", train.seed);
-  o.ReadName("optimizer", train.optimizer.kind,
-             [](const std::string& name) { return ParseOptimizer(name); });
-  o.Read("beta2_decay", train.optimizer.beta2_decay);
-  o.Read("update_clip", train.optimizer.update_clip);
-  o.Read("momentum", train.optimizer.momentum);
-  o.Read("nesterov", train.optimizer.nesterov);
-  o.Read("learning_rate", train.optimizer.learning_rate);
-  o.Read("beta1", train.optimizer.beta1);
-  o.Read("beta2", train.optimizer.beta2);
-  o.Read("epsilon", train.optimizer.epsilon);
-  o.Read("weight_decay", train.optimizer.weight_decay);
-  o.Read("clip", train.optimizer.clip);
-  o.ReadName("schedule", train.schedule.kind,
-             [](const std::string& name) { return ParseSchedule(name); });
-  for (const char* name :
-       {"beta1", "beta2", "epsilon", "beta2_decay", "update_clip", "momentum", "nesterov"}) {
-    std::string option = name;
-    std::replace(option.begin(), option.end(), '_', '-');
-    if (o.Has(name)) CheckOptimizerHas(train.optimizer.kind, option);
-  }
-  o.Read("train_only", train.trained.only);
-  o.Read("freeze", train.trained.freeze);
-  o.Read("head_learning_rate", train.trained.head_learning_rate);
-  o.Read("warmup", train.schedule.warmup);
-  o.Read("final_rate", train.schedule.final_rate);
-}
-
-void ReadComputing(Options& o, TrainOptions& train) {
-  o.ReadName("dtype", train.compute.dtype, ParseDType);
-  o.Read("memory", train.compute.memory);
-  o.ReadName("gradient_streams", train.compute.gradient_streams, ParseDType);
-  o.Read("recompute", train.compute.recompute);
-  o.Read("dropout", train.compute.dropout);
-  o.Read("allow_nonfinite", train.compute.allow_nonfinite);
-  ReadReformer(o, train.compute.reformer);
-  o.Read("log_every", train.checkpoints.log_every);
-  o.Read("eval_every", train.checkpoints.eval_every);
-  o.Read("save_every", train.checkpoints.save_every);
-  o.Read("keep", train.checkpoints.keep);
-  o.Read("tensorboard", train.checkpoints.tensorboard);
-  o.Read("resume", train.checkpoints.resume);
-  o.Read("extend", train.checkpoints.extend);
-  o.Read("overwrite", train.checkpoints.overwrite);
-  o.Read("survive_save_error", train.checkpoints.survive_save_error);
-  o.Read("first_save_seconds", train.checkpoints.first_save_s);
-  o.Read("max_seconds", train.checkpoints.max_time_s);
-  o.Read("metric", train.selection.metric);
-  o.Read("patience", train.selection.patience);
-  bool last = train.selection.kept == KeptModel::kLast;
-  o.Read("keep_last", last);
-  train.selection.kept = last ? KeptModel::kLast : KeptModel::kBest;
-}
-
-TrainOptions ReadTraining(Options& o, TrainOptions train) {
-  ReadSteps(o, train);
-  ReadComputing(o, train);
-  ReadData(o, train.data.read);
-  train.accumulate_for_ranks = SharedWorld() != nullptr && !o.Has("accumulate");
-  return train;
-}
 
 // ---- what a run tells ---------------------------------------------------------------------------
 
@@ -177,110 +100,12 @@ TrainHooks HooksOf(const Caller& caller, const nb::object& on_event, Wishes& wis
   return hooks;
 }
 
-using RunTask = std::function<TrainResult(Context&, const TrainHooks&)>;
-
-RunTask LanguageModelTask(Options& o) {
-  LanguageModelOptions task;
-  o.Read("tokenizer", task.tokenizer);
-  o.ReadName("documents", task.documents,
-             [](const std::string& name) { return ParseDocuments(name, true); });
-  o.Read("packed", task.packed);
-  return [task, train = ReadTraining(o, {})](Context& context, const TrainHooks& hooks) {
-    return TrainLanguageModel(context, train, task, hooks);
-  };
-}
-
-// A training of the library by the options of fine-tuning.
-template <class Task>
-RunTask TaskOver(Options& o, const Task& task, const TrainOptions& defaults,
-                 TrainResult (*train)(Context&, const TrainOptions&, const Task&,
-                                      const TrainHooks&)) {
-  return [task, train, options = ReadTraining(o, defaults)](Context& context,
-                                                            const TrainHooks& hooks) {
-    return train(context, options, task, hooks);
-  };
-}
-
-RunTask MaskedLmTask(Options& o) {
-  MaskedLmOptions task;
-  ReadTask(o, task);
-  return TaskOver(o, task, FineTuneOptions(), TrainMaskedLm);
-}
-
-// The task's options of a training over rows, with epochs.
-template <class Task>
-Task RowTaskOf(Options& o) {
-  Task task;
-  ReadTask(o, task);
-  // Steps in place of epochs, unless both are named.
-  if (o.Has("steps")) task.epochs = 0.0;
-  o.Read("epochs", task.epochs);
-  return task;
-}
-
-void ReadWeights(Options& o, ClassWeights& weights) {
-  o.ReadName("class_weights", weights,
-             [](const std::string& text) { return ClassWeights::Parse(text); });
-}
-
-RunTask ClassifierTask(Options& o) {
-  auto task = RowTaskOf<ClassifyOptions>(o);
-  ReadWeights(o, task.weights);
-  o.Read("label_smoothing", task.label_smoothing);
-  return TaskOver(o, task, FineTuneOptions(), TrainClassifier);
-}
-
-RunTask TokenClassTask(Options& o) {
-  auto task = RowTaskOf<TokenClassOptions>(o);
-  ReadWeights(o, task.weights);
-  return TaskOver(o, task, FineTuneOptions(), TrainTokenClassifier);
-}
-
-RunTask AnswerTask(Options& o) {
-  return TaskOver(o, RowTaskOf<AnswerTaskOptions>(o), FineTuneOptions(), TrainQuestionAnswering);
-}
-
-RunTask ChoiceTask(Options& o) {
-  return TaskOver(o, RowTaskOf<ChoiceTaskOptions>(o), FineTuneOptions(), TrainMultipleChoice);
-}
-
-// One batch of negatives an update, as the program has it.
-RunTask VectorTask(Options& o) {
-  TrainOptions defaults = FineTuneOptions();
-  defaults.accumulate = 1;
-  return TaskOver(o, RowTaskOf<EmbedTrainingOptions>(o), defaults, TrainEmbedder);
-}
-
-RunTask RelevanceTask(Options& o) {
-  return TaskOver(o, RowTaskOf<RerankTrainingOptions>(o), FineTuneOptions(), TrainReranker);
-}
-
-struct TrainingRow {
-  const char* task;
-  RunTask (*make)(Options& o);
-};
-
-constexpr TrainingRow kTrainings[] = {
-    {"lm", LanguageModelTask},    {"mlm", MaskedLmTask},
-    {"classify", ClassifierTask}, {"token-classify", TokenClassTask},
-    {"qa", AnswerTask},           {"multiple-choice", ChoiceTask},
-    {"embed", VectorTask},        {"rerank", RelevanceTask},
-};
-
-// training.py has checked the task.
-RunTask TaskOf(const std::string& name, Options& o) {
-  for (const TrainingRow& row : kTrainings) {
-    if (name == row.task) return row.make(o);
-  }
-  FailValue("train: task is '" + name + "'");
-}
-
 nb::dict Train(nb::handle task, nb::dict given, nb::object on_event, nb::dict call) {
   Options options("train", std::move(given));
-  const RunTask run = TaskOf(TextOf(task, "train: task"), options);
+  World* const world = SharedWorld();
+  const NamedTraining run = ReadTraining(TextOf(task, "train: task"), options, world != nullptr);
   Wishes wishes;
   TrainResult result;
-  World* const world = SharedWorld();
   RunJob(ReadCall({"train", std::move(call)}), Interrupts::kCancel,
          [&](Context& context, const Caller& caller) {
            const Joined joined(context, world);

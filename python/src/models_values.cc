@@ -305,19 +305,6 @@ void Options::Read(const char* name, std::vector<std::filesystem::path>& field) 
 // ---- options that several functions have
 // ---------------------------------------------------------
 
-DType ParseDType(const std::string& name) {
-  if (name == "float32" || name == "f32") return DType::kF32;
-  if (name == "bfloat16" || name == "bf16") return DType::kBF16;
-  FailValue("dtype is '" + name + "', need 'float32' or 'bfloat16'");
-}
-
-text::Overflow ParseOverflow(const std::string& name) {
-  if (name == "window") return text::Overflow::kWindow;
-  if (name == "truncate") return text::Overflow::kTruncate;
-  if (name == "error") return text::Overflow::kError;
-  FailValue("overflow is '" + name + "', need 'window', 'truncate' or 'error'");
-}
-
 CallOptions ReadCall(Options options) {
   CallOptions call;
   options.Read("threads", call.threads);
@@ -328,20 +315,12 @@ CallOptions ReadCall(Options options) {
   return call;
 }
 
-void ReadReformer(Options& options, ReformerOptions& reformer) {
-  options.ReadName("attention", reformer.attention,
-                   [](const std::string& name) { return ParseAttention(name); });
-  options.Read("num_hashes", reformer.num_hashes);
-  options.Read("lm_bias", reformer.lm_bias);
-  options.Read("strict", reformer.strict);
-}
-
 ModelOptions ReadModelOptions(Options options) {
   ModelOptions model;
   options.ReadName("dtype", model.compute, ParseDType);
   options.ReadName("head", model.head, [](const std::string& name) { return ParseHead(name); });
   options.Read("allow_nonfinite", model.allow_nonfinite);
-  ReadReformer(options, model.reformer);
+  ReadReformerOptions(options, model.reformer);
   return model;
 }
 

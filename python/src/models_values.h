@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "longspan/model_info.h"
+#include "longspan/named_options.h"
 #include "longspan/tasks.h"
 #include "longspan/tensor.h"
 #include "longspan/tokenizer.h"
@@ -56,36 +57,24 @@ std::vector<std::int32_t> IdsOf(nanobind::handle list, const std::string& name);
 
 // Named values of a dict. Names that are absent or None leave a field as it is. Each Read has a
 // DTypeError that begins "<function>: <name>".
-class Options {
+class Options final : public NamedOptions {
  public:
   Options(const char* function, nanobind::dict values)
       : function_(function), values_(std::move(values)) {}
 
-  bool Has(const char* name) const { return !Get(name).is_none(); }
-  void Read(const char* name, bool& field);
-  void Read(const char* name, int& field);
-  void Read(const char* name, idx_t& field);
-  void Read(const char* name, std::uint64_t& field);
-  void Read(const char* name, double& field);
-  void Read(const char* name, std::string& field);
-  void Read(const char* name, char& field);
-  void Read(const char* name, std::filesystem::path& field);
-  void Read(const char* name, std::vector<idx_t>& field);
-  void Read(const char* name, std::vector<std::string>& field);
-  void Read(const char* name, std::vector<std::filesystem::path>& field);
-  template <class T>
-  void Read(const char* name, std::optional<T>& field) {
-    if (!Has(name)) return;
-    Read(name, field.emplace());
-  }
-  // A name that `parse` turns into a value.
-  template <class T, class Parse>
-  void ReadName(const char* name, T& field, Parse&& parse) {
-    if (!Has(name)) return;
-    std::string text;
-    Read(name, text);
-    field = parse(text);
-  }
+  using NamedOptions::Read;
+  bool Has(const char* name) const override { return !Get(name).is_none(); }
+  void Read(const char* name, bool& field) override;
+  void Read(const char* name, int& field) override;
+  void Read(const char* name, idx_t& field) override;
+  void Read(const char* name, std::uint64_t& field) override;
+  void Read(const char* name, double& field) override;
+  void Read(const char* name, std::string& field) override;
+  void Read(const char* name, char& field) override;
+  void Read(const char* name, std::filesystem::path& field) override;
+  void Read(const char* name, std::vector<idx_t>& field) override;
+  void Read(const char* name, std::vector<std::string>& field) override;
+  void Read(const char* name, std::vector<std::filesystem::path>& field) override;
   // The value, or None; for callables.
   nanobind::object Get(const char* name) const;
   const char* function() const { return function_; }
@@ -99,16 +88,9 @@ class Options {
   nanobind::dict values_;
 };
 
-// "float32", "bfloat16", and the program's "f32", "bf16".
-DType ParseDType(const std::string& name);
-// "window", "truncate" or "error".
-text::Overflow ParseOverflow(const std::string& name);
-
 // threads, memory_limit, cancel, progress.
 CallOptions ReadCall(Options options);
 // dtype, attention, num_hashes, lm_bias, strict, allow_nonfinite, head.
 ModelOptions ReadModelOptions(Options options);
-// attention, num_hashes, lm_bias, strict.
-void ReadReformer(Options& options, ReformerOptions& reformer);
 
 }  // namespace longspan::python
