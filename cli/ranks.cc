@@ -45,6 +45,13 @@ void OnFailure(const std::string& line) {
   }
 }
 
+// mpirun, and srun -K, kill the others when one of them ends so, and this one has nothing to say of
+// that.
+void LeaveReasonToRankZero() {
+  has_failed = true;
+  std::this_thread::sleep_for(kForTheReason);
+}
+
 }  // namespace
 
 World& StartRanks() {
@@ -71,15 +78,13 @@ Context RankContext(const Globals& globals) {
 int RefuseRanks(const std::string& command) {
   constexpr int kUsageStatus = static_cast<int>(ErrorCode::kUsage);
   if (World::LaunchedRank() > 0) {
-    // mpirun kills the others when one of them ends so, and this one has nothing to say of that.
-    has_failed = true;
-    std::this_thread::sleep_for(kForTheReason);
+    LeaveReasonToRankZero();
     return kUsageStatus;
   }
   const int ranks = World::LaunchedRanks();
   Fail(ErrorCode::kUsage,
-       "{}: mpirun has started it {}, and it knows no ranks: each would do all of it and write the "
-       "same; start it without mpirun, or set LONGSPAN_MPI=0",
+       "{}: mpirun or srun has started it {}, and it knows no ranks: each would do all of it and "
+       "write the same; start it alone, or set LONGSPAN_MPI=0",
        command, ranks > 1 ? fmt::format("{} times", ranks) : "several times");
 }
 
@@ -102,6 +107,10 @@ bool PeerFailed() { return ranks_failed; }
 ErrorCode PeerStatus() { return started == nullptr ? ErrorCode::kPeer : started->FailureCode(); }
 
 bool TellRanks(ErrorCode code, const std::string& message) noexcept {
+  if (started == nullptr && World::StartedApart() && World::LaunchedRank() > 0) {
+    LeaveReasonToRankZero();
+    return false;
+  }
   if (started == nullptr || started->size() == 1) return true;
   ended = true;
   has_failed = true;

@@ -20,8 +20,8 @@ int RankThreads(int asked);
 // named a number.
 Context RankContext(const Globals& globals);
 
-// What a command that knows no ranks does where mpirun has started it several times: rank 0 throws
-// kUsage, the others return its status once it has said why.
+// What a command that knows no ranks does where it was started several times together: rank 0
+// throws kUsage, the others return its status once it has said why.
 int RefuseRanks(const std::string& command);
 
 // Whether this process prints: rank 0, or a process alone.

@@ -73,10 +73,14 @@ class World {
   // Which of them this process is, as the environment says; 0 if it was started alone or if nothing
   // says it.
   static int LaunchedRank();
+  // Whether Start has refused this process because the processes that were started together do not
+  // see each other. Each of them finds that, so it is enough if rank LaunchedRank() 0 tells it.
+  static bool StartedApart();
   // The world of the processes that were started together; of one process if it was started alone.
   // Loads longspan_mpi.so, which lies beside the program or the library, or where
   // LONGSPAN_MPI_MODULE says. Together. kUsage if the module is missing, if it cannot start MPI, or
-  // if the launcher is of another MPI than the module.
+  // if the processes do not see each other: the launcher is of another MPI than the module, or srun
+  // was not told --mpi=pmix. They would all do the same work and write to the same files.
   static World Start();
   // Where Start would find the module; empty: nowhere.
   static std::string ModulePath();

@@ -213,7 +213,7 @@ class MpiTransport final : public Transport {
 
 }  // namespace
 
-std::unique_ptr<Transport> StartMpi(const std::string& path, int launched,
+std::unique_ptr<Transport> StartMpi(const std::string& path, const Launcher& launcher,
                                     const std::string& host) {
   // Open MPI's own modules look for its names among those that everybody sees. The module stays:
   // threads of MPI run in it.
@@ -230,10 +230,9 @@ std::unique_ptr<Transport> StartMpi(const std::string& path, int launched,
         "mpi: {} is of another build; build longspan anew", path);
   const char* error = mpi->start();
   Check(error == nullptr, ErrorCode::kUsage, "mpi: {}", error == nullptr ? "" : error);
-  Check(launched == 0 || launched == mpi->size(), ErrorCode::kUsage,
-        "mpi: the launcher has started {} processes, and {} sees {}: start them with the mpirun of "
-        "the MPI that longspan was built with",
-        launched, mpi->version(), mpi->size());
+  if (launcher.ranks != 0 && launcher.ranks != mpi->size()) {
+    RefuseApart(launcher, mpi->version(), mpi->size());
+  }
   if (mpi->size() == 1) {
     mpi->finish();
     return nullptr;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "world/launcher.h"
 #include "world/transport.h"
 
 namespace longspan {
@@ -14,8 +15,9 @@ namespace longspan {
 // and four ranks of one machine and messages of 8 bytes to 64 MB, by shared memory and by TCP.
 inline constexpr std::size_t kMpiBytes = 11'000'000;
 
-// Loads the module at `path`, starts MPI and the watch (world/watch.h). `launched`: the processes
-// that the launcher says it has started; 0: it does not say. Together. kUsage, kIo.
-std::unique_ptr<Transport> StartMpi(const std::string& path, int launched, const std::string& host);
+// Loads the module at `path`, starts MPI and the watch (world/watch.h). Refuses processes of
+// `launcher` that do not see each other. Together. kUsage, kIo.
+std::unique_ptr<Transport> StartMpi(const std::string& path, const Launcher& launcher,
+                                    const std::string& host);
 
 }  // namespace longspan

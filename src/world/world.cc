@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <chrono>
 #include <climits>
 #include <cmath>
@@ -14,13 +13,13 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <optional>
 #include <sstream>
 #include <string_view>
 #include <utility>
 
 #include "base/errors.h"
 #include "world/lanes.h"
+#include "world/launcher.h"
 #include "world/mpi_transport.h"
 #include "world/transport.h"
 
@@ -34,15 +33,6 @@ constexpr const char* kModule = "longspan_mpi.so";
 std::string Variable(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? std::string() : std::string(value);
-}
-
-// A number of processes in the environment; none: it is not there, or less than `least`.
-std::optional<int> Count(const char* name, int least = 1) {
-  const std::string text = Variable(name);
-  int value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const bool good = error == std::errc() && end == text.data() + text.size() && value >= least;
-  return good ? std::optional(value) : std::nullopt;
 }
 
 std::string HostName() {
@@ -159,21 +149,9 @@ World::World(std::unique_ptr<Transport> transport) {
 
 // ---- starting -----------------------------------------------------------------------------------
 
-int World::LaunchedRanks() {
-  if (Variable("LONGSPAN_MPI") == "0") return 1;
-  if (const auto size = Count("OMPI_COMM_WORLD_SIZE")) return *size;  // Open MPI's mpirun
-  if (const auto size = Count("PMI_SIZE")) return *size;              // MPICH's, and srun's PMI
-  if (Variable("PMIX_RANK").empty() && Variable("PMI_RANK").empty()) return 1;
-  return Count("SLURM_STEP_NUM_TASKS").value_or(0);  // srun's PMIx
-}
-
-int World::LaunchedRank() {
-  if (LaunchedRanks() == 1) return 0;
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"}) {
-    if (const auto rank = Count(name, 0)) return *rank;
-  }
-  return 0;
-}
+int World::LaunchedRanks() { return FindLauncher().ranks; }
+int World::LaunchedRank() { return FindLauncher().rank; }
+bool World::StartedApart() { return WereRefusedApart(); }
 
 std::string World::ModulePath() {
   namespace fs = std::filesystem;
@@ -198,15 +176,17 @@ std::string World::ModulePath() {
 }
 
 World World::Start() {
-  const int launched = LaunchedRanks();
-  if (launched == 1) return {};
+  const Launcher launcher = FindLauncher();
+  if (launcher.ranks == 1) return {};
+  if (!launcher.introduces) RefuseApart(launcher, {}, 1);
   const std::string path = ModulePath();
   Check(
       !path.empty(), ErrorCode::kUsage,
       "mpi: {} was started by mpirun or srun, and there is no {} beside it: install libopenmpi-dev "
       "and build longspan anew, or set LONGSPAN_MPI=0 for processes that do not know each other",
-      launched == 0 ? "this process" : fmt::format("one of {} processes", launched), kModule);
-  return World(StartMpi(path, launched, HostName()));
+      launcher.ranks == 0 ? "this process" : fmt::format("one of {} processes", launcher.ranks),
+      kModule);
+  return World(StartMpi(path, launcher, HostName()));
 }
 
 // ---- what is known ------------------------------------------------------------------------------

@@ -160,9 +160,9 @@ class Launched : public ::testing::Test {
   Launched() { Clear(); }
   ~Launched() override { Clear(); }
   static void Clear() {
-    for (const char* name :
-         {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMI_SIZE", "PMI_RANK", "PMIX_RANK",
-          "SLURM_STEP_NUM_TASKS", "LONGSPAN_MPI", "LONGSPAN_MPI_MODULE"}) {
+    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMI_SIZE", "PMI_RANK",
+                             "PMIX_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_PROCID",
+                             "LONGSPAN_MPI", "LONGSPAN_MPI_MODULE"}) {
       unsetenv(name);
     }
   }
@@ -189,6 +189,31 @@ TEST_F(Launched, TheEnvironmentSaysHowManyProcessesThereAre) {
   EXPECT_EQ(World::LaunchedRanks(), 2);
   setenv("PMIX_RANK", "1", 1);
   EXPECT_EQ(World::LaunchedRank(), 1);
+}
+
+// srun --mpi=none, which is Debian's default: MPI would take each process for a run of one.
+TEST_F(Launched, ProcessesOfSrunThatCannotFindEachOtherAreRefused) {
+  setenv("SLURM_NTASKS", "3", 1);
+  setenv("SLURM_PROCID", "0", 1);
+  EXPECT_EQ(World::LaunchedRanks(), 1);  // a batch script, which runs once
+  EXPECT_EQ(World::Start().size(), 1);
+  setenv("SLURM_STEP_NUM_TASKS", "1", 1);
+  EXPECT_EQ(World::LaunchedRanks(), 1);
+  EXPECT_FALSE(World::StartedApart());
+  setenv("SLURM_STEP_NUM_TASKS", "3", 1);
+  setenv("SLURM_PROCID", "2", 1);
+  EXPECT_EQ(World::LaunchedRanks(), 3);
+  EXPECT_EQ(World::LaunchedRank(), 2);
+  EXPECT_TRUE(Throws([] { World::Start(); }, ErrorCode::kUsage,
+                     "srun has started 3 processes that cannot find each other"));
+  EXPECT_TRUE(World::StartedApart());
+  setenv("LONGSPAN_MPI", "0", 1);
+  EXPECT_EQ(World::Start().size(), 1);
+  // mpirun inside a job of Slurm: its daemon is a step of its own.
+  Clear();
+  setenv("SLURM_STEP_NUM_TASKS", "2", 1);
+  setenv("OMPI_COMM_WORLD_SIZE", "4", 1);
+  EXPECT_EQ(World::LaunchedRanks(), 4);
 }
 
 // Else each of them would train alone, into one folder.

@@ -182,7 +182,17 @@ class Ranks(Together):
         self.assertFalse((self.dir / "run").exists())
         # mpirun of another MPI: this one sees itself alone.
         other = {**ENVIRONMENT, "PMI_SIZE": "2", "PMI_RANK": "0"}
-        self.fails(2, *self.words(self.dir / "run"), says=["has started 2 processes", "sees 1"], env=other)
+        self.fails(2, *self.words(self.dir / "run"), says=["mpirun has started 2 processes", "sees 1"], env=other)
+        # srun that was not told how its processes find each other. One of them tells it.
+        step = {**ENVIRONMENT, "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0"}
+        for words in (self.words(self.dir / "run"), ["env"]):
+            self.fails(2, *words, says=["srun has started 2 processes that cannot find each other: "
+                                        "start them with srun --mpi=pmix"], env=step)
+        second = run("env", env={**step, "SLURM_PROCID": "1"})
+        self.assertEqual((second.returncode, second.stdout, second.stderr), (2, "", ""))
+        self.assertFalse((self.dir / "run").exists())
+        # A batch script has the number too, and runs once.
+        self.ok("env", env={**ENVIRONMENT, "SLURM_NTASKS": "2", "SLURM_PROCID": "0"})
         self.ok(*self.words(self.dir / "run"), env={**lost, "LONGSPAN_MPI": "0"})
 
     def begin(self, count, out):
@@ -335,7 +345,7 @@ class Corpus(Together):
                       ["demo"], ["similar", *model, "--text", "a", "--among", *self.inputs],
                       ["rerank", "a", *model, *self.inputs], ["generate", "-m", self.start, "-p", "a"],
                       ["puzzle", "duplication", "-o", self.dir / "new"], ["bench", "bf16"]):
-            self.fails(2, *words, says=[words[0] + ": mpirun has started it 2 times, and it knows no ranks"],
+            self.fails(2, *words, says=[words[0] + ": mpirun or srun has started it 2 times, and it knows no ranks"],
                        env=started)
         self.assertFalse((self.dir / "new").exists())
         # Rank 0 tells it, and it alone looks something up.
