@@ -302,7 +302,7 @@ void Watch::MarkAtEnd(int rank) {
   if (all) all_at_end_ = true;  // the others have been told before this rank says bye
 }
 
-// What a rank has sent before its end arrives much sooner than after `silence`.
+// What a rank has sent before its end arrives much sooner than after `missed`.
 void Watch::FindMissed() {
   State& s = *state_;
   int missed = -1;
@@ -311,7 +311,7 @@ void Watch::FindMissed() {
     for (std::size_t rank = 0; rank < s.ranks.size(); ++rank) {
       const State::Rank& one = s.ranks[rank];
       const bool waits = one.at_end && one.expected > 0;
-      if (waits && Clock::now() - one.since > s.plan.silence) missed = static_cast<int>(rank);
+      if (waits && Clock::now() - one.since > s.plan.missed) missed = static_cast<int>(rank);
     }
   }
   if (missed < 0) return;

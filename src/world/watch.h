@@ -19,13 +19,13 @@ namespace longspan {
 struct WatchPlan {
   int rank = 0;
   std::vector<std::string> hosts;  // by rank, for messages
-  std::chrono::milliseconds beat{1000}, silence{20'000}, connect{60'000};
+  std::chrono::milliseconds beat{1000}, silence{20'000}, missed{20'000}, connect{60'000};
 };
 
 // A thread of its own sends a sign of life each `beat`, and takes those of the others: rank 0's of
 // all ranks, the others' of rank 0. A rank fails if its connection closes without a word, if it is
 // silent for `silence`, if it says so (Abandon), or if it has come to its end (ComeToEnd) and some
-// rank has waited for it since, for `silence`. Rank 0 passes that on. The thread computes nothing.
+// rank has waited for it since, for `missed`. Rank 0 passes that on. The thread computes nothing.
 class Watch {
  public:
   // Rank 0 listens. address() is what the other ranks need; it holds a secret of this run.
