@@ -473,13 +473,17 @@ def together(program: str, *words: object, ranks: int = 2) -> subprocess.Complet
     if shutil.which("mpirun") is None or not has_module:
         pytest.skip("no MPI")
     allowed = {name: "1" for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM")}
+    # A rank that fails leaves the others this time to say so before mpirun kills them.
+    allowed["OMPI_MCA_odls_base_sigkill_timeout"] = "2"
     command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks)]
     with tempfile.TemporaryDirectory() as said:
         # A file for each rank: mpirun would hand on their lines in pieces, mixed with each other.
         result = subprocess.run(
             [*command, "--output-filename", f"{said}:nocopy",
              sys.executable, "-c", program, *map(str, words)],
-            env={**os.environ, **allowed}, capture_output=True, text=True, timeout=120,
+            # One mpirun removes the folder of Open MPI while another one makes its own in it.
+            env={**os.environ, **allowed, "TMPDIR": said},
+            capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         folders = [Path(said) / "1" / f"rank.{rank}" for rank in range(ranks)]
         result.stdout += "".join((folder / "stdout").read_text() for folder in folders)

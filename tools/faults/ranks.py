@@ -73,7 +73,8 @@ class Together:
         with open(self.said, "w") as said:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
-                env={**os.environ, **ENVIRONMENT, "RANKS": str(self.folder)})
+                # One mpirun removes the folder of Open MPI while another one makes its own in it.
+                env={**os.environ, **ENVIRONMENT, "RANKS": str(self.folder), "TMPDIR": str(self.folder)})
 
     def text(self):
         """What all have said, mpirun last: whoever ends it loses nothing of the ranks. A rank that
