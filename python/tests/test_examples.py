@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("longspan._models", reason="this build has the attention functions alone")
@@ -54,6 +55,26 @@ def test_embed_folder(model: str, texts: str, capsys: pytest.CaptureFixture[str]
     assert len(lines) == 2 and lines[0] == f"1.0000  {texts}/sea.txt"
     assert example("embed_folder").main(["nowhere", texts, "a"]) == 4
     assert capsys.readouterr().err.startswith("embed_folder: nowhere")
+
+
+def test_ranks_embed(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = tmp_path / "lines.txt"
+    lines.write_text("It rained.\nThe sea was grey.\nShe waited.\n")
+    words = [model, str(lines), str(tmp_path / "out")]
+    for rank, ranks in (("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+                        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")):  # fmt: skip
+        for number in (0, 1):
+            monkeypatch.setenv(rank, str(number))
+            monkeypatch.setenv(ranks, "2")
+            assert example("ranks_embed").main(words) == 0
+        assert example("ranks_embed").main([*words, "--join", "2"]) == 0
+        vectors = longspan.load(model).encode_document(lines.read_text().splitlines())
+        assert np.array_equal(np.load(tmp_path / "out/all.npy"), vectors)
+        (tmp_path / "out/all.npy").unlink()
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")  # it has no line
+    assert example("ranks_embed").main(words) == 0
+    assert np.load(tmp_path / "out/3-of-4.npy").shape == (0, vectors.shape[1])
 
 
 def test_classify(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
