@@ -301,10 +301,8 @@ int RunTokenize(TokenizeCommand c) {
 
 void RegisterTokenize(CLI::App* command, const Globals& /*globals*/, Action& action) {
   const auto c = std::make_shared<TokenizeCommand>();
-  const std::map<std::string, Overflow> kinds = {{"error", Overflow::kError},
-                                                 {"truncate", Overflow::kTruncate},
-                                                 {"truncate-first", Overflow::kTruncateFirst},
-                                                 {"window", Overflow::kWindow}};
+  std::map<std::string, Overflow> kinds;
+  for (const Overflow kind : text::kAllOverflows) kinds.emplace(text::OverflowName(kind), kind);
   BeginGroup(command, heading::kModel);
   command->add_option("-m,--model", c->model,
                       "Folder of a model or tokenizer, or bytes for the built-in one");

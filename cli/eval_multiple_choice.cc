@@ -71,7 +71,8 @@ void WriteChoices(const std::vector<ChosenAnswer>& answers, PredictionsFile& fil
 
 std::string JudgeChoices(Context& context, const EvalCommand& c) {
   auto o = HeadEvalOptionsOf<ChoiceEvalOptions>(c);
-  o.task.overflow = OverflowOf(c.overflow.empty() ? "error" : c.overflow);
+  o.task.overflow =
+      text::ParseOverflow(c.overflow.empty() ? "error" : c.overflow, text::kOneRowOverflows);
   auto file = PredictionsFile::Begin(c.predictions, c.data, c.model);
   std::vector<ChosenAnswer> answers;
   const ChoiceEval result = Evaluated(

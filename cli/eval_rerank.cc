@@ -11,7 +11,8 @@ namespace longspan::cli {
 std::string JudgeReranker(Context& context, const EvalCommand& c) {
   auto o = HeadEvalOptionsOf<RerankerEvalOptions>(c);
   TakeJudgedColumns({c.pairs.columns, c.list_columns}, &o.task.columns);
-  o.task.overflow = OverflowOf(c.overflow.empty() ? "truncate" : c.overflow);
+  o.task.overflow =
+      text::ParseOverflow(c.overflow.empty() ? "truncate" : c.overflow, text::kOneRowOverflows);
   const RerankerEval result = Evaluated(context, [&] { return EvaluateReranker(context, o); });
   return RerankerReport(result, c.json);
 }

@@ -34,7 +34,9 @@ void AddTrainMultipleChoice(CLI::App* command, const Globals& globals, Action& a
                   "-o choose --steps 2");
   TrainOnRows<ChoiceTraining>(
       command, c, steps, globals, action,
-      [](ChoiceTraining& own) { own.task.overflow = OverflowOf(own.overflow); },
+      [](ChoiceTraining& own) {
+        own.task.overflow = text::ParseOverflow(own.overflow, text::kOneRowOverflows);
+      },
       TrainMultipleChoice, "longspan eval -m {} TEST.jsonl{}");
 }
 

@@ -243,12 +243,6 @@ void AddOverflowOption(CLI::App* command, std::string* overflow) {
       ->capture_default_str();
 }
 
-text::Overflow OverflowOf(const std::string& name) {
-  Check(name == "error" || name == "truncate", ErrorCode::kUsage,
-        "overflow '{}' is unknown; use error or truncate", io::Escape(name));
-  return name == "error" ? text::Overflow::kError : text::Overflow::kTruncate;
-}
-
 namespace {
 
 void AddWindowedOverflow(CLI::App* command, std::string* overflow) {
@@ -272,11 +266,7 @@ void AddWindowOptions(CLI::App* command, std::string* overflow, std::optional<id
 
 std::optional<text::Overflow> ParseOverflow(const std::string& name) {
   if (name.empty()) return std::nullopt;
-  if (name == "window") return text::Overflow::kWindow;
-  if (name == "truncate") return text::Overflow::kTruncate;
-  Check(name == "error", ErrorCode::kUsage, "overflow: '{}' is none of window, truncate, error",
-        io::Escape(name));
-  return text::Overflow::kError;
+  return text::ParseOverflow(name, text::kRowOverflows);
 }
 
 CLI::Option* AddEpochsOption(CLI::App* command, double* epochs) {

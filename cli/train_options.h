@@ -48,15 +48,15 @@ void AddGlobalOption(CLI::App* command, const std::string& automatic, std::strin
 void AddPolicyOptions(CLI::App* command, const char* without_memory, TrainCommand* c);
 // --global, --recompute, and those.
 void AddLongformerOptions(CLI::App* command, const std::string& automatic, TrainCommand* c);
-// What becomes of texts that are too long: "error" or "truncate".
+// What becomes of texts that are too long, of tasks that need a text in one row
+// (text::kOneRowOverflows).
 void AddOverflowOption(CLI::App* command, std::string* overflow);
-text::Overflow OverflowOf(const std::string& name);  // kUsage
 
 // --overflow and --stride of texts that may be read in windows. `overflow` holds the default.
 void AddWindowOptions(CLI::App* command, std::string* overflow, idx_t* stride);
 // The same where the default of --stride depends on the row.
 void AddWindowOptions(CLI::App* command, std::string* overflow, std::optional<idx_t>* stride);
-// "window", "truncate" or "error"; nothing for an empty name. kUsage.
+// The one of text::kRowOverflows that has this name; nothing for an empty name. kUsage.
 std::optional<text::Overflow> ParseOverflow(const std::string& name);
 
 // --epochs; and --steps, which AddOptimiserOptions has added, as what may be given instead.

@@ -36,7 +36,7 @@ void AddTrainRerank(CLI::App* command, const Globals& globals, Action& action) {
       command, c, steps, globals, action,
       [](RerankTraining& own) {
         TakeJudgedColumns(own.judged, &own.task.columns);
-        own.task.overflow = OverflowOf(own.overflow);
+        own.task.overflow = text::ParseOverflow(own.overflow, text::kOneRowOverflows);
       },
       TrainReranker, "longspan rerank -m {} QUERY TEXTS.txt --lines");
 }

@@ -28,6 +28,15 @@ enum class Overflow {
   kTruncateFirst,  // cuts the first text only
   kWindow,         // several rows: windows over the text (of a pair: over the second one)
 };
+inline constexpr Overflow kAllOverflows[] = {Overflow::kError, Overflow::kTruncate,
+                                             Overflow::kTruncateFirst, Overflow::kWindow};
+// Those of tasks over rows, and of tasks that need a text in one row.
+inline constexpr Overflow kRowOverflows[] = {Overflow::kWindow, Overflow::kTruncate,
+                                             Overflow::kError};
+inline constexpr Overflow kOneRowOverflows[] = {Overflow::kError, Overflow::kTruncate};
+std::string_view OverflowName(Overflow overflow);  // "truncate-first" is kTruncateFirst
+// The one of `allowed` that has this name; kUsage lists the names of all allowed.
+Overflow ParseOverflow(std::string_view name, std::span<const Overflow> allowed = kAllOverflows);
 
 // How texts become tokens.
 struct EncodeOptions {

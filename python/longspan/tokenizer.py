@@ -129,8 +129,9 @@ class Tokenizer:
         """The row of a text, or of two texts.
 
         `max_length`: tokens of a row, special ones included; 0: any number. `overflow` says what
-        becomes of a longer text: "error" (LimitError), "truncate", or "window": rows that share
-        `stride` tokens, the later ones in `overflowing`.
+        becomes of a longer text: "error" (LimitError), "truncate", "truncate-first" (only the first
+        text of a pair), or "window": rows that share `stride` tokens, the later ones in
+        `overflowing`.
         """
         given: TextOrPair = text if pair is None else (text, pair)
         return self.encode_batch(

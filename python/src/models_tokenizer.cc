@@ -34,7 +34,8 @@ text::EncodeOptions ReadEncode(Options options) {
   options.Read("max_length", encode.max_length);
   options.Read("stride", encode.stride);
   options.Read("continues", encode.continues);
-  options.ReadName("overflow", encode.overflow, ParseOverflow);
+  options.ReadName("overflow", encode.overflow,
+                   [](const std::string& name) { return text::ParseOverflow(name); });
   return encode;
 }
 

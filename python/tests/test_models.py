@@ -510,6 +510,10 @@ def test_tokenizer() -> None:
     assert len(windows.overflowing) > 10 and len(windows) == 100
     with pytest.raises(longspan.LimitError):
         tokenizer.encode(LONG, max_length=100)
+    cut = tokenizer.encode("one", LONG, max_length=100, overflow="truncate")
+    assert cut.dropped[0] == 0 < cut.dropped[1]
+    cut = tokenizer.encode(LONG, "two", max_length=100, overflow="truncate-first")
+    assert cut.dropped[0] > 0 == cut.dropped[1]
     with pytest.raises(longspan.FormatError):
         tokenizer.decode([10**6])
     assert "ids" in repr(tokenizer)

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/errors.h"
+#include "longspan/files.h"
 #include "text/bytes_tokenizer.h"
 #include "text/unicode.h"
 
@@ -60,6 +61,30 @@ void CutLongest(idx_t room, idx_t& a, idx_t& b) {
 }
 
 }  // namespace
+
+std::string_view OverflowName(Overflow overflow) {
+  switch (overflow) {
+    case Overflow::kTruncate:
+      return "truncate";
+    case Overflow::kTruncateFirst:
+      return "truncate-first";
+    case Overflow::kWindow:
+      return "window";
+    case Overflow::kError:
+      break;
+  }
+  return "error";
+}
+
+Overflow ParseOverflow(std::string_view name, std::span<const Overflow> allowed) {
+  std::string names;
+  for (std::size_t i = 0; i < allowed.size(); ++i) {
+    if (OverflowName(allowed[i]) == name) return allowed[i];
+    if (i > 0) names += i + 1 < allowed.size() ? ", " : " or ";
+    names += OverflowName(allowed[i]);
+  }
+  Fail(ErrorCode::kUsage, "overflow is '{}', need {}", io::Escape(name), names);
+}
 
 idx_t Tokenizer::AddedTokens(bool pair) const {
   const Template& form = pair ? pair_ : single_;

@@ -20,6 +20,15 @@ Vocabulary Words(const std::vector<std::string>& words) {
   return v;
 }
 
+TEST(OverflowNames, AreReadAsTheyAreWritten) {
+  for (const Overflow kind : kAllOverflows) EXPECT_EQ(ParseOverflow(OverflowName(kind)), kind);
+  EXPECT_EQ(OverflowName(Overflow::kTruncateFirst), "truncate-first");
+  EXPECT_TRUE(Throws([] { ParseOverflow("truncate-first", kRowOverflows); }, ErrorCode::kUsage,
+                     "overflow is 'truncate-first', need window, truncate or error"));
+  EXPECT_TRUE(Throws([] { ParseOverflow("", kOneRowOverflows); }, ErrorCode::kUsage,
+                     "overflow is '', need error or truncate"));
+}
+
 TEST(Vocabulary, RefusesWhatContradictsItself) {
   Vocabulary v = Words({"a", "b"});
   EXPECT_TRUE(Throws([&] { v.Add("c", 1, 3, "f"); }, ErrorCode::kFormat, "f: id 1 is both"));

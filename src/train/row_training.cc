@@ -74,20 +74,6 @@ idx_t UpdatesOf(double epochs, idx_t rows, idx_t batch, idx_t accumulate) {
   return std::max<idx_t>(1, std::llround(updates));
 }
 
-const char* OverflowName(text::Overflow overflow) {
-  switch (overflow) {
-    case text::Overflow::kError:
-      return "error";
-    case text::Overflow::kTruncate:
-      return "truncate";
-    case text::Overflow::kTruncateFirst:
-      return "truncate-first";
-    case text::Overflow::kWindow:
-      break;
-  }
-  return "window";
-}
-
 void TellNote(const TrainHooks& hooks, const std::string& note) {
   if (!hooks.on_event) return;
   TrainEvent event;

@@ -55,8 +55,6 @@ void CheckEpochs(double epochs);
 // The updates of so many passes over `rows` rows, at least one (train/length_batches.h).
 idx_t UpdatesOf(double epochs, idx_t rows, idx_t batch, idx_t accumulate);
 
-// "window", "truncate", "truncate-first" or "error": as options are typed and runs record them.
-const char* OverflowName(text::Overflow overflow);
 void TellNote(const TrainHooks& hooks, const std::string& note);
 // "train: 3 of 40 texts are cut to 512 tokens", unless `cut` is 0.
 void TellAboutCuts(const TrainHooks& hooks, const char* part, idx_t cut, idx_t texts, idx_t tokens);
