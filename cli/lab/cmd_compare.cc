@@ -16,6 +16,7 @@
 #include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/demo_model.h"
+#include "cli/duration.h"
 #include "cli/signals.h"
 #include "cli/training.h"
 #include "cli/visual/chart.h"
@@ -41,13 +42,16 @@ struct CompareCommand {
   idx_t shortest = 1024, longest = 65536;
   double patience = 120.0;  // seconds of one step; longer ones are left out
   double minutes = 2.0;
+  std::string max_time;     // empty: the updates that are set for `minutes` end a learning
+  double max_time_s = 0.0;  // what it says; 0: nothing
   idx_t train_tokens = 1024, train_batch = 2;
   bool json = false;
 };
 
 struct LearningFigure {
-  idx_t steps = 0;
+  idx_t steps = 0;  // updates that were made
   double seconds = 0.0, bits_per_byte = 0.0;
+  bool out_of_time = false;      // --max-time ended it
   std::vector<double> at, bits;  // held-out bits per byte after so many seconds
 };
 
@@ -107,6 +111,34 @@ void CompareSteps(const CompareCommand& c, int threads, const Keep& keep, Compar
 
 // ---- learning in the same time ------------------------------------------------------------------
 
+// How long a learning lasts. Updates that are set in advance let the rate fall to its end. Where
+// time ends it nobody knows the number of updates, so the rate stays.
+void SetEnd(const CompareCommand& c, double step_seconds, TrainOptions* options) {
+  constexpr idx_t kBeyondAnyTime = 1'000'000'000;
+  const bool by_time = c.max_time_s > 0.0;
+  SetLength(StepsFor(by_time ? c.max_time_s / 60.0 : c.minutes, step_seconds), options);
+  options->checkpoints.save_every = 0;
+  if (!by_time) return;
+  options->steps = kBeyondAnyTime;
+  options->schedule.kind = ScheduleKind::kConstant;
+  options->schedule.final_rate = ScheduleOptions().final_rate;
+  options->checkpoints.max_time_s = c.max_time_s;
+}
+
+// Where a learning is: in updates, or in seconds where time ends it.
+ProgressLine LearningLine(const CompareCommand& c, const std::string& unit,
+                          const TrainEvent& event) {
+  const bool by_time = c.max_time_s > 0.0, has_stepped = event.kind == TrainEvent::Kind::kStep;
+  ProgressLine line;
+  line.unit = unit;
+  line.step = by_time ? static_cast<idx_t>(std::min(event.seconds, c.max_time_s)) : event.step;
+  line.steps = by_time ? static_cast<idx_t>(std::ceil(c.max_time_s)) : event.steps;
+  if (has_stepped) {
+    line.seconds_left = by_time ? std::max(c.max_time_s - event.seconds, 0.0) : event.seconds_left;
+  }
+  return line;
+}
+
 LearningFigure Learn(Context& context, const CompareCommand& c, const fs::path& text,
                      const std::string& attention) {
   TrainOptions options = DemoRecipe();
@@ -121,23 +153,17 @@ LearningFigure Learn(Context& context, const CompareCommand& c, const fs::path& 
     return SecondsPerStep(context, options);
   }();
   StopHere();
-  SetLength(StepsFor(c.minutes, step_seconds), &options);
-  options.checkpoints.save_every = 0;
+  SetEnd(c, step_seconds, &options);
   LearningFigure figure;
-  figure.steps = options.steps;
   TrainHooks hooks;
   const bool bar = DetectTerminal(STDERR_FILENO).interactive;
-  const std::string unit = fmt::format("{} attention: update", attention);
+  const std::string unit =
+      fmt::format("{} attention: {}", attention, c.max_time_s > 0.0 ? "second" : "update");
   Progress progress(bar ? ProgressMode::kBar : ProgressMode::kNone);
   hooks.on_event = [&](const TrainEvent& event) {
     using Kind = TrainEvent::Kind;
     if (event.kind == Kind::kStart || event.kind == Kind::kStep) {
-      ProgressLine line;
-      line.unit = unit;
-      line.step = event.step;
-      line.steps = event.steps;
-      if (event.kind == Kind::kStep) line.seconds_left = event.seconds_left;
-      progress.Update(line);
+      progress.Update(LearningLine(c, unit, event));
     }
     if (event.kind != Kind::kEval) return;
     figure.at.push_back(event.seconds);
@@ -147,6 +173,8 @@ LearningFigure Learn(Context& context, const CompareCommand& c, const fs::path& 
   const TrainResult trained = TrainLanguageModel(context, options, hooks);
   progress.Finish();
   StopHere();
+  figure.steps = trained.step;
+  figure.out_of_time = trained.out_of_time;
   figure.seconds = trained.seconds;
   figure.bits_per_byte = trained.eval_bits_per_byte;
   TellLine(fmt::format("{} attention: {:.3f} bits per byte after {} updates in {}", attention,
@@ -244,10 +272,15 @@ std::string Markdown(const CompareCommand& c, const Comparison& result,
                                attention);
   }
   text += fmt::format(
-      "\nAbout the same time for each, the demo's model, {} x {} bytes an update. The number of "
-      "updates is set in advance, so that the learning rate falls to its end:\n\n"
+      "\n{} for each, the demo's model, {} x {} bytes an update. {}:\n\n"
       "| attention | time | updates | bits per byte, held out |\n|---|---|---|---|\n",
-      c.train_batch, c.train_tokens);
+      c.max_time_s > 0.0 ? DurationText(c.max_time_s) : "About the same time", c.train_batch,
+      c.train_tokens,
+      c.max_time_s > 0.0
+          ? "The time decides how many updates there are, so another run has other figures, and "
+            "the "
+            "learning rate does not fall"
+          : "The number of updates is set in advance, so that the learning rate falls to its end");
   for (const std::string attention : kComparedAttentions) {
     const LearningFigure* figure = LearningOf(result, attention);
     if (figure == nullptr) continue;
@@ -276,6 +309,7 @@ std::string Json(const Comparison& result, const std::string& machine) {
     j["learning"].push_back({{"attention", attention},
                              {"seconds", figure->seconds},
                              {"steps", figure->steps},
+                             {"ended_by", figure->out_of_time ? "time" : "updates"},
                              {"bits_per_byte", figure->bits_per_byte}});
   }
   if (result.stopped) j["missing"] = Missing(result);
@@ -303,7 +337,7 @@ Chart StepChart(const Comparison& result, const char* title, const char* label,
 
 Chart LearningChart(const Comparison& result) {
   Chart chart;
-  chart.title = "Learning in about the same time";
+  chart.title = "Learning in the same time";
   chart.x.label = "seconds";
   chart.y.label = "bits per byte, held out";
   for (const std::string attention : kComparedAttentions) {
@@ -342,7 +376,8 @@ StopWords StopWordsFor(const std::string& table) {
   return words;
 }
 
-int RunCompare(const CompareCommand& c, int threads) {
+int RunCompare(CompareCommand c, int threads) {
+  if (!c.max_time.empty()) c.max_time_s = ParseDuration("--max-time", c.max_time);
   Check(c.shortest >= kLeastTokens && c.longest >= c.shortest, ErrorCode::kUsage,
         "compare: --from {} --to {}: need at least {}, and --to not below --from", c.shortest,
         c.longest, kLeastTokens);
@@ -391,9 +426,14 @@ void RegisterCompare(CLI::App* command, const Globals& globals, Action& action) 
   option("--to", c->longest, "Longest row in tokens")->check(CLI::Range(64, 1 << 22));
   option("--patience", c->patience, "Longest time of one step; longer ones are left out")
       ->check(CLI::Range(0.1, 1e6));
-  option("--minutes", c->minutes,
-         "About how long each attention learns; sets the number of updates in advance")
-      ->check(CLI::Range(0.01, 600.0));
+  auto* minutes =
+      option("--minutes", c->minutes,
+             "About how long each attention learns; sets the number of updates in advance")
+          ->check(CLI::Range(0.01, 600.0));
+  command
+      ->add_option("--max-time", c->max_time,
+                   "Time after which each learning ends, for example 10m, whatever it has updated")
+      ->excludes(minutes);
   option("--train-tokens", c->train_tokens, "Length of a row to learn from, in tokens")
       ->check(CLI::Range(64, 1 << 20));
   option("--train-batch", c->train_batch, "Rows of an update")->check(CLI::Range(1, 4096));
@@ -401,7 +441,8 @@ void RegisterCompare(CLI::App* command, const Globals& globals, Action& action) 
   command->add_flag("--json", c->json, "Print one JSON document instead of the table");
   command->footer(
       "Examples:\n  longspan compare --to 1024 --minutes 0.05\n"
-      "  longspan compare my.txt --from 256 --to 512 --minutes 0.02 -o mine");
+      "  longspan compare my.txt --from 256 --to 512 --minutes 0.02 -o mine\n"
+      "  longspan compare --to 1024 --max-time 3s -o same-time");
   command->callback([c, &globals, &action] {
     action = [c, &globals] { return RunCompare(*c, globals.threads); };
   });

@@ -197,14 +197,23 @@ class Results(Case):
     def test_compare(self):
         out = self.dir / "comparison"
         self.text.write_bytes(self.text.read_bytes()[:6000])  # its evaluations take most of the time
-        table = self.ok("compare", self.text, "--from", "128", "--to", "256", "--minutes", "0.01",
+        table = self.ok("compare", self.text, "--from", "128", "--to", "256", "--max-time", "0.6s",
                         "--train-tokens", "128", "-o", out)
-        for word in ("| 256 |", "| lsh |", "bits per byte"):
+        learned = json.loads((out / "results.json").read_text())["learning"]
+        self.assertEqual([figure["attention"] for figure in learned], ["full", "local", "lsh"])
+        for figure in learned:
+            self.assertEqual(figure["ended_by"], "time")
+            self.assertGreaterEqual(figure["seconds"], 0.6)
+            self.assertGreaterEqual(figure["steps"], 1)
+            self.assertRegex(table, rf"\n\| {figure['attention']} \| [^|]+ \| {figure['steps']} \|")
+        for word in ("| 256 |", "| lsh |", "bits per byte", "The time decides how many updates there are"):
             self.assertIn(word, table)
         for name in ("table.md", "results.json", "seconds.svg", "memory.svg", "learning.svg"):
             self.assertGreater((out / name).stat().st_size, 100)
         self.assertNotIn("Not measured", table)
         self.fails(2, "compare", self.text, "--from", "256", "--to", "128", says=["256"])
+        self.fails(2, "compare", self.text, "--max-time", "3", says=["--max-time", "'3'", "30m"])
+        self.fails(2, "compare", self.text, "--max-time", "3s", "--minutes", "1", says=["--minutes"])
         self.fails(2, "compare", self.text, "-o", self.start, says=["start"])
 
 
