@@ -75,12 +75,16 @@ nlohmann::ordered_json ToJson(const PlanOptions& o, const PlannedUpdate& u) {
   return j;
 }
 
+// What there is before a step.
+std::size_t ProcessBytes(const Plan& plan) { return plan.program + plan.mpi + plan.texts; }
+
 nlohmann::ordered_json ToJson(const PlanOptions& o, const Plan& plan, const PlannedStep& row) {
   const StepMemory& m = row.needs.memory;
   nlohmann::ordered_json j = {{"attention", row.name}, {"tokens", row.needs.tokens}};
   j["positions_suffice"] = row.needs.tokens <= plan.positions;
   j["bytes"] = {{"program", plan.program},
                 {"mpi", plan.mpi},
+                {"texts", plan.texts},
                 {"weights", m.weights},
                 {"gradients", m.gradients},
                 {"moments", m.moments},
@@ -91,7 +95,7 @@ nlohmann::ordered_json ToJson(const PlanOptions& o, const Plan& plan, const Plan
                 {"activations", m.activations},
                 {"scratch", m.scratch},
                 {"sums", m.sums},
-                {"total", plan.program + plan.mpi + m.total()}};
+                {"total", ProcessBytes(plan) + m.total()}};
   if (row.needs.row_bytes > 0) {
     j["sent_bytes"] = row.needs.row_bytes;
     j["sent_beside_bytes"] = row.needs.row_bytes_beside;
@@ -172,10 +176,10 @@ std::string TableRow(const PlanOptions& o, const Plan& plan, const PlannedStep& 
   const StepMemory& m = row.needs.memory;
   std::string line = fmt::format(
       "{:<9} {:>10} {:>8.0f} = {:>8.0f} + {:>8.0f} + {:>8.0f} + {:>8.0f} {:>10.0f} {:>10}\n",
-      row.name, row.needs.tokens, Megabytes(plan.program + plan.mpi + m.total()),
+      row.name, row.needs.tokens, Megabytes(ProcessBytes(plan) + m.total()),
       Megabytes(m.weights + m.gradients + m.moments + m.copies + m.sums),
       Megabytes(m.streams + m.buckets + m.text), Megabytes(m.scratch),
-      Megabytes(plan.program + plan.mpi), row.needs.gflop, TimeText(row.seconds));
+      Megabytes(ProcessBytes(plan)), row.needs.gflop, TimeText(row.seconds));
   line += UpdateText(o, row.update);
   return row.refused.empty() ? line : line + fmt::format("          beyond: {}\n", row.refused);
 }
@@ -210,9 +214,12 @@ std::string TableNotes(const PlanCommand& c, const Plan& plan) {
   }
   std::string text = fmt::format(
       "weights: with gradients, their sums and the state of {}. streams: with their gradients,\n"
-      "tokens and buckets. scratch: the most that operations use at once{}. time: "
+      "tokens and buckets. scratch: the most that operations use at once{}{}. time: "
       "{}.\n",
       c.optimizer, plan.mpi > 0 ? ". program: with MPI" : "",
+      plan.texts > 0 ? fmt::format("{} {:.0f} MB of texts",
+                                   plan.mpi > 0 ? " and" : ". program: with", Megabytes(plan.texts))
+                     : std::string(),
       timed ? "from short steps of one and two layers of each kind"
             : fmt::format("an estimate, {} of this machine's peak of {:.0f} GFLOP/s",
                           kAssumedFraction, plan.peak_gflops));
@@ -313,6 +320,8 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
                    "Names of parameters that are not trained")
       ->delimiter(',')
       ->type_name("NAMES");
+  command->add_option("--train", c->options.train,
+                      "File or folder of the training texts: what a run holds of them counts");
   BeginGroup(command, heading::kRows);
   command->add_option(
       "--memory", c->memory,
@@ -370,10 +379,11 @@ void RegisterPlan(CLI::App* command, const Globals& globals, Action& action) {
       "windows,\n"
       "without and with --recompute; ModernBERTs: these, and all layers full. Memory is what\n"
       "the operations book, found by a rehearsal without computing; time comes from short\n"
-      "steps that are run. The texts that a run holds in memory, up to 16 MiB, come on top.\n"
+      "steps that are run. The texts that a run holds in memory count with --train FILE.\n"
       "Examples:\n  longspan plan -m start --memory 100M --trial 0.1\n"
       "  longspan plan -m start --tokens 256 --batch 2\n"
       "  longspan plan -m start --task classify --tokens 256\n"
+      "  longspan plan -m start --tokens 256 --train my.txt --trial 0\n"
       "  longspan plan -m start --task embed --tokens 256 --trial 0\n"
       "  longspan plan --arch longformer --preset tiny --tokens 512\n"
       "  longspan plan -m start --tokens 256 --ranks 4 --accumulate 8 --link 1Gbit\n"

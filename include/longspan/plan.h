@@ -58,6 +58,9 @@ struct PlanOptions {
   idx_t tokens = 0;
   std::size_t memory = 0;   // bytes; 0: what the system has available now
   bool any_length = false;  // look beyond the positions of a folder's model, too
+  // Files and folders that the training reads: what it holds of them in memory counts
+  // (Plan::texts). kUsage for standard input, which has no size; kIo for what does not exist.
+  std::vector<std::filesystem::path> train;
   // Seconds of each short step that is run to predict times, about. 0: none is run; times then
   // assume half of the machine's peak.
   double trial_seconds = 0.5;
@@ -97,11 +100,16 @@ struct Plan {
   std::size_t memory = 0;        // bytes for which the longest text was sought; 0: none was
   std::size_t program = 0;       // bytes resident before there is a model: code, libraries, stacks
   std::size_t mpi = 0;           // bytes that MPI takes in each of several ranks
-  double peak_gflops = 0.0;      // of this machine
-  std::string head_class;        // the class that is counted; empty: the model's own
-  bool headless = false;         // it is counted since the model has no head
-  int cores = 0;                 // that this process may use
-  double busy_cores = 0.0;       // of them, kept busy by other processes meanwhile
+  // Bytes of PlanOptions::train that a run holds in memory while it updates: each file that a
+  // language model reads byte by byte, and else the ids of all, one for four bytes of text unless
+  // the tokenizer is that of bytes. What is above 16 MiB lies in a file and counts as nothing;
+  // packed files count as they lie.
+  std::size_t texts = 0;
+  double peak_gflops = 0.0;        // of this machine
+  std::string head_class;          // the class that is counted; empty: the model's own
+  bool headless = false;           // it is counted since the model has no head
+  int cores = 0;                   // that this process may use
+  double busy_cores = 0.0;         // of them, kept busy by other processes meanwhile
   std::vector<PlannedStep> steps;  // the ways to run one
 };
 

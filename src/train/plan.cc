@@ -7,14 +7,18 @@
 
 #include "base/errors.h"
 #include "base/math.h"
+#include "data/inputs.h"
+#include "data/scratch_file.h"
 #include "families/families.h"
 #include "gemm/gemm.h"
 #include "longspan/files.h"
 #include "longspan/machine.h"
+#include "longspan/model.h"
 #include "longspan/tensor.h"
 #include "model/optimizers.h"
 #include "model/parameters.h"
 #include "model/step_memory.h"
+#include "text/bytes_tokenizer.h"
 #include "train/gradient_sum.h"
 #include "train/rank_policy.h"
 #include "train/rerank_task.h"
@@ -57,6 +61,7 @@ class Planner {
     // Before the rehearsals, whose code and tables no training touches.
     plan_.program = ProgramBytes(context_);
     plan_.mpi = o_.ranks > 1 ? kMpiBytes : 0;
+    plan_.texts = HeldTextBytes();
     Check(o_.link_bytes_per_s >= 0.0 && std::isfinite(o_.link_bytes_per_s), ErrorCode::kUsage,
           "plan: a link of {} bytes a second; need a rate above 0, or 0 for an unknown one",
           o_.link_bytes_per_s);
@@ -77,6 +82,9 @@ class Planner {
  private:
   void FindKinds();
   void FindBudget();
+  std::size_t HeldTextBytes() const;
+  // What there is before a step.
+  std::size_t Process() const { return plan_.program + plan_.mpi + plan_.texts; }
   std::unique_ptr<ModelConfig> Config() const;
   WantedHead HeadOfStep(const TextModelInfo& model) const;
   void PutTrainedHead(ModelConfig* config);
@@ -203,14 +211,46 @@ void Planner::FindKinds() {
   }
 }
 
+// Texts that are read byte by byte lie in memory file by file, other ones as ids, all together:
+// as ReadCorpus and TokenStream hold them (data/scratch_file.h).
+std::size_t Planner::HeldTextBytes() const {
+  if (o_.train.empty()) return 0;
+  constexpr std::uint64_t kBytesPerToken = 4, kMost = data::ScratchFile::kInMemory;
+  std::vector<std::string> paths;
+  for (const std::filesystem::path& path : o_.train) {
+    Check(path != "-", ErrorCode::kUsage,
+          "plan: --train -: standard input has no size; name a file");
+    paths.push_back(path.string());
+  }
+  const TextModelInfo model = Config()->info();
+  const bool bytes = o_.model.empty() ? model.vocab_size == text::BytesTokenizer::kVocabulary
+                                      : OpenModelTokenizer(o_.model)->kind() == "bytes";
+  const bool as_they_are = bytes && HeadOfStep(model).head == HeadKind::kCausalLm;
+  std::uint64_t held = 0, all = 0;
+  for (const data::InputFile& file : data::ListFiles(paths)) {
+    std::error_code error;
+    const std::uint64_t size =
+        file.unfit.empty() ? std::filesystem::file_size(file.path, error) : std::uint64_t{0};
+    Check(!error, ErrorCode::kIo, "plan: --train {}: {}", io::EscapeName(file.path),
+          error.message());
+    held += size <= kMost ? size : 0;
+    all += size;
+  }
+  if (as_they_are) return held;
+  constexpr idx_t kNarrow = idx_t{1} << 16;  // ids below it take two bytes
+  const std::uint64_t tokens = bytes ? all : all / kBytesPerToken;
+  const std::uint64_t ids = tokens * (model.vocab_size <= kNarrow ? 2 : 4);
+  return ids <= kMost ? ids : 0;
+}
+
 void Planner::FindBudget() {
   if (o_.tokens > 0) return;
   plan_.memory = o_.memory > 0 ? o_.memory : static_cast<std::size_t>(AvailableMemoryBytes());
   Check(plan_.memory > 0, ErrorCode::kUsage,
         "plan: the system does not say how much memory is available; give --memory");
-  const std::size_t process = plan_.program + plan_.mpi;
-  Check(plan_.memory > process, ErrorCode::kLimit,
-        "plan: {} bytes of memory, the program alone takes {}", plan_.memory, process);
+  Check(plan_.memory > Process(), ErrorCode::kLimit,
+        "plan: {} bytes of memory, the program{} alone take{} {}", plan_.memory,
+        plan_.texts > 0 ? " and the texts" : "", plan_.texts > 0 ? "" : "s", Process());
   // A model has the positions that it has; a config may still get others.
   if (!o_.model.empty() && !o_.any_length) longest_ = plan_.positions;
 }
@@ -285,7 +325,7 @@ void Planner::PredictUpdate(const StepSeconds& alone, const StepSeconds& beside,
 // Puts the longest step that fits the memory into the row, of at most longest_ tokens.
 void Planner::SearchLongest(const std::function<StepNeeds(idx_t)>& rehearse,
                             PlannedStep* step) const {
-  const std::size_t bytes = plan_.memory - plan_.program - plan_.mpi;
+  const std::size_t bytes = plan_.memory - Process();
   std::string refused;  // why not even a row of all positions runs
   if (longest_ > 0) {
     try {

@@ -103,6 +103,33 @@ class Plan(Case):
         self.fails(5, "train", "embed", "-m", self.start, "--train", pairs, "--eval", pairs, "-o", self.dir / "no",
                    "--tokens", "4096", "--memory", "20M", "--progress", "none", says=["memory"])
 
+    @unless_sanitized
+    def test_texts_that_a_training_holds_count(self):
+        big, small = self.dir / "big", self.dir / "small"
+        big.write_text("Twelve megabytes of text.\n" * 480_000)
+        small.write_text("held out\n" * 8)
+        process = subprocess.Popen(
+            [support.PROGRAM, "train", "lm", "-m", str(self.start), "--train", str(big), "--eval", str(small), "-o",
+             str(self.dir / "run"), "--steps", "1", "--batch", "1", "--tokens", "4096", "--progress", "none"],
+            stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(process.returncode, 0)
+        words = ["-m", self.start, "--tokens", 4096, "--train", big]
+        step = self.steps(*words)[1]["lsh"]
+        self.assertEqual(step["bytes"]["texts"], big.stat().st_size)
+        self.near(usage.ru_maxrss * 1024, step)
+        self.assertIn("with 12 MB of texts", self.ok("plan", *words, "--trial", 0))
+        # Ids of bytes take two bytes each; what is above 16 MiB lies in a file.
+        for file, size in ((small, 2 * small.stat().st_size), (big, 0)):
+            step = self.steps(*words[:-1], file, "--task", "classify")[1]["lsh"]
+            self.assertEqual(step["bytes"]["texts"], size)
+        with open(big, "ab") as more:
+            more.truncate(17 << 20)
+        self.assertEqual(self.steps(*words)[1]["lsh"]["bytes"]["texts"], 0)
+        self.fails(2, "plan", *words[:-1], "-", says=["--train -", "name a file"])
+        self.fails(4, "plan", *words[:-1], self.dir / "none", says=["none"])
+
     def test_tasks_of_all_trainings(self):
         long = self.dir / "long"
         self.ok("init", "--arch", "longformer", "--preset", "tiny", "-o", long)
