@@ -102,8 +102,8 @@ class TextOptions final : public NamedOptions {
 
 // "float32" or "f32", "bfloat16" or "bf16"; kUsage otherwise.
 DType ParseDType(const std::string& name);
-// "window", "truncate" or "error"; kUsage otherwise.
-text::Overflow ParseOverflow(const std::string& name);
+// The one of text::kRowOverflows that has this name; kUsage otherwise.
+text::Overflow ParseRowOverflow(const std::string& name);
 // attention, num_hashes, lm_bias, strict.
 void ReadReformerOptions(NamedOptions& options, ReformerOptions& reformer);
 

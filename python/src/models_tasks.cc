@@ -30,7 +30,7 @@ TaskModel MakeTaskModel(const Model& model, nb::dict given) {
   TaskOptions task;
   options.ReadName("global_tokens", task.global,
                    [](const std::string& text) { return GlobalRule::Parse(text); });
-  options.ReadName("overflow", task.overflow, ParseOverflow);
+  options.ReadName("overflow", task.overflow, ParseRowOverflow);
   options.Read("max_length", task.max_length);
   options.Read("stride", task.stride);
   options.Read("batch_tokens", task.batch_tokens);

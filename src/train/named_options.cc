@@ -151,12 +151,8 @@ DType ParseDType(const std::string& name) {
   Fail(ErrorCode::kUsage, "dtype is '{}', need 'float32' or 'bfloat16'", io::Escape(name));
 }
 
-text::Overflow ParseOverflow(const std::string& name) {
-  if (name == "window") return text::Overflow::kWindow;
-  if (name == "truncate") return text::Overflow::kTruncate;
-  if (name == "error") return text::Overflow::kError;
-  Fail(ErrorCode::kUsage, "overflow is '{}', need 'window', 'truncate' or 'error'",
-       io::Escape(name));
+text::Overflow ParseRowOverflow(const std::string& name) {
+  return text::ParseOverflow(name, text::kRowOverflows);
 }
 
 void ReadReformerOptions(NamedOptions& options, ReformerOptions& reformer) {

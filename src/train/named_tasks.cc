@@ -18,7 +18,7 @@ void ReadGlobalRule(NamedOptions& options, Task& task) {
 // Of tasks over rows.
 template <class Task>
 void ReadRowOptions(NamedOptions& options, Task& task) {
-  options.ReadName("overflow", task.overflow, ParseOverflow);
+  options.ReadName("overflow", task.overflow, ParseRowOverflow);
   ReadGlobalRule(options, task);
 }
 
