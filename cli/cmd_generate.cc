@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/data_options.h"
 #include "cli/shown_bytes.h"
+#include "cli/text_inputs.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
 #include "cli/visual/stderr_lines.h"
@@ -292,6 +293,8 @@ void RegisterGenerate(CLI::App* command, const Globals& globals, Action& action)
       "  longspan generate -m run -f chapter.txt --tokens 40 --top-p 0.95 --json");
   command->callback([c, &globals, &action] {
     action = [c, &globals] {
+      CheckLinesOf(c->lines, c->data.format, c->files);
+      ParseAttention(c->attention);
       CheckGenerateOptions(c->options);
       if (c->search) CheckBeamOptions(c->beam);
       return Generation(*c, globals.threads).Run();

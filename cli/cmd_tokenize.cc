@@ -13,6 +13,7 @@
 #include "cli/data_options.h"
 #include "cli/json_list.h"
 #include "cli/option_checks.h"
+#include "cli/text_inputs.h"
 #include "cli/tokenize_train.h"
 #include "cli/visual/json_text.h"
 #include "cli/visual/output.h"
@@ -44,6 +45,7 @@ TextSource TextsOf(const TokenizeCommand& c, bool any_bytes) {
   for (const std::string& text : c.texts) (text == "-" ? paths : given).push_back(text);
   Check(!paths.empty() || !given.empty(), ErrorCode::kUsage,
         "tokenize: give a text, or -f FILE (- for stdin)");
+  CheckLinesOf(c.lines, c.data.format, paths);
   TextRules rules;
   rules.options = c.data;
   rules.fields = {{c.data.text_field, true}};

@@ -8,21 +8,27 @@
 
 #include "cli/check.h"
 #include "cli/data_options.h"
-#include "cli/output_form.h"
 #include "cli/visual/command.h"
 #include "cli/visual/output.h"
 #include "cli/visual/text.h"
 
 namespace longspan::cli {
-namespace {
 
-// Whether every file is a table or JSON by its name.
-bool AllHaveRows(const std::vector<std::string>& paths) {
-  return !paths.empty() && std::all_of(paths.begin(), paths.end(), [](const std::string& path) {
-    const std::optional<OutputForm> form = OutputFormOfEnding(path);
-    return form && *form != OutputForm::kText && *form != OutputForm::kNpy;
+void CheckLinesOf(bool lines, DataFormat format, const std::vector<std::string>& paths) {
+  if (!lines) return;
+  Check(format == DataFormat::kAuto || format == DataFormat::kText, ErrorCode::kUsage,
+        "lines: it is for prose, and tables and JSON have rows of their own; leave it or --format "
+        "out");
+  // Beside prose a table is read as what it is.
+  const bool rows = !paths.empty() && std::all_of(paths.begin(), paths.end(), [](const auto& path) {
+    return DataFormatOf(path) != DataFormat::kText;
   });
+  Check(format == DataFormat::kText || !rows, ErrorCode::kUsage,
+        "lines: it is for prose, and {} has rows of its own; leave it out, or say --format text",
+        rows ? Printable(paths.front()) : "");
 }
+
+namespace {
 
 // kUsage for options about the form of the texts that do not go together.
 void CheckForms(const InputOptions& options) {
@@ -30,15 +36,10 @@ void CheckForms(const InputOptions& options) {
   Check(!options.json_lines || format == DataFormat::kAuto || format == DataFormat::kJsonLines,
         ErrorCode::kUsage,
         "json-lines: it is --format jsonl, and --format names another one; leave one of them out");
-  const bool rows =
-      options.json_lines || (format != DataFormat::kAuto && format != DataFormat::kText);
-  Check(!options.lines || !rows, ErrorCode::kUsage,
-        "lines: it is for prose, and tables and JSON have rows of their own; leave it or {} out",
-        options.json_lines ? "--json-lines" : "--format");
-  Check(!options.lines || format != DataFormat::kAuto || !AllHaveRows(options.paths),
-        ErrorCode::kUsage,
-        "lines: it is for prose, and {} has rows of its own; leave it out, or say --format text",
-        options.paths.empty() ? "" : Printable(options.paths.front()));
+  Check(!options.lines || !options.json_lines, ErrorCode::kUsage,
+        "lines: it is for prose, and tables and JSON have rows of their own; leave it or "
+        "--json-lines out");
+  CheckLinesOf(options.lines, format, options.paths);
 }
 
 TextRules RulesOf(const InputOptions& options, std::vector<WantedField> fields, bool squad) {

@@ -20,6 +20,10 @@ struct InputOptions {
   DataOptions data;
 };
 
+// kUsage for --lines of files that have rows of their own, each of them: by what is said of their
+// format, or by their names (`paths` may hold folders and "-").
+void CheckLinesOf(bool lines, DataFormat format, const std::vector<std::string>& paths);
+
 // Registers FILE..., --text, --lines, --json-lines and the options about reading.
 void AddInputOptions(CLI::App& command, InputOptions& options);
 

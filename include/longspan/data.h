@@ -22,6 +22,10 @@ enum class DataFormat { kAuto, kText, kCsv, kTsv, kJsonLines, kJson };
 // "auto", "text", "csv", "tsv", "jsonl" or "json"; kUsage otherwise.
 DataFormat ParseDataFormat(std::string_view name);
 
+// What a file of this name holds where nobody says it: by the ending, in any case and before .gz or
+// .zst (.csv, .tsv, .jsonl and .ndjson, .json); kText for anything else.
+DataFormat DataFormatOf(const std::filesystem::path& path);
+
 // Where one document of a text ends: with its file, at every blank line, at every line; kJoined:
 // all files are one.
 enum class Documents { kFile, kBlankLine, kLine, kJoined };

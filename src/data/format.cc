@@ -79,6 +79,8 @@ void CheckIsNoJsonLines(std::string_view text, std::string_view source) {
 
 namespace longspan {
 
+DataFormat DataFormatOf(const std::filesystem::path& path) { return data::FormatOf(path); }
+
 DataFormat ParseDataFormat(std::string_view name) {
   if (name == "auto") return DataFormat::kAuto;
   const DataFormat* format = data::Named(name);

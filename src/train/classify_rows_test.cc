@@ -98,7 +98,8 @@ TEST(ChooseTarget, NamesThatATypingErrorTellsApart) {
       },
       ErrorCode::kFormat, "differs from"));
   const std::pair<const char*, const char*> numbers[] = {
-      {"1", "1.0"}, {"0.0", "0"}, {"-0", "0"}, {"+7", "07 "}};
+      {"1", "1.0"},  {"0.0", "0"},     {"-0", "0"},        {"+7", "07 "}, {"1", "1e0"},
+      {"1E1", "10"}, {"150", "1.5e2"}, {"-20", "-.2e+02"}, {"0e9", "0"}};
   for (const auto& [one, other] : numbers) {
     const Names labels = {one, "x", other};
     EXPECT_TRUE(
@@ -111,6 +112,7 @@ TEST(ChooseTarget, NamesThatATypingErrorTellsApart) {
   const Names two = {"12345678901234567890", "12345678901234567891"};
   EXPECT_EQ(Chosen(two, TextModelInfo()), two);
   EXPECT_EQ(Chosen({"-1", "1", "v1.0", "v1", "1-1"}, TextModelInfo()).size(), 5u);
+  EXPECT_EQ(Chosen({"1e", "1", "e1", "1e1e1", "10", "1e1000"}, TextModelInfo()).size(), 6u);
   // A model that has both has them for a reason.
   EXPECT_EQ(Chosen({"A", "a"}, Classifier({"A", "a"})), (Names{"A", "a"}));
 }

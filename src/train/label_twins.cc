@@ -15,22 +15,43 @@
 namespace longspan {
 namespace {
 
+constexpr std::string_view kDigits = "0123456789";
 constexpr std::size_t kShownLabelBytes = 60;  // of a name in a message
 constexpr std::size_t kMostNamedTwins = 20;   // in one message
 
-// A number without an exponent in the one way that equal numbers share: "+1.0", "01" and "1" are
-// "1", "-0.0" is "0", and of long ones every digit counts. Absent for what is no such number.
+// What follows an "e": up to three digits, which are more than a double has. Absent for anything
+// else.
+std::optional<idx_t> Exponent(std::string_view text) {
+  const bool negative = text.starts_with('-');
+  if (negative || text.starts_with('+')) text.remove_prefix(1);
+  if (text.empty() || text.size() > 3 || text.find_first_not_of(kDigits) != text.npos) {
+    return std::nullopt;
+  }
+  idx_t value = 0;
+  for (const char c : text) value = 10 * value + (c - '0');
+  return negative ? -value : value;
+}
+
+// A number in the one way that equal numbers share: "+1.0", "01", "1e0" and "1" are "1", "-0.0" is
+// "0", and of long ones every digit counts. Absent for what is no such number.
 std::optional<std::string> FoldedNumber(std::string_view text) {
   const bool negative = text.starts_with('-');
   if (negative || text.starts_with('+')) text.remove_prefix(1);
+  const std::size_t mark = std::min(text.find_first_of("eE"), text.size());
+  const std::optional<idx_t> exponent =
+      mark == text.size() ? std::optional<idx_t>(0) : Exponent(text.substr(mark + 1));
+  text = text.substr(0, mark);
   const std::size_t point = std::min(text.find('.'), text.size());
-  std::string_view whole = text.substr(0, point);
-  std::string_view fraction = text.substr(std::min(point + 1, text.size()));
-  constexpr std::string_view digits = "0123456789";
-  const bool number = whole.find_first_not_of(digits) == whole.npos &&
-                      fraction.find_first_not_of(digits) == fraction.npos &&
-                      whole.size() + fraction.size() > 0;
-  if (!number) return std::nullopt;
+  std::string all(text.substr(0, point));
+  all += text.substr(std::min(point + 1, text.size()));
+  if (!exponent || all.empty() || all.find_first_not_of(kDigits) != all.npos) return std::nullopt;
+  // The exponent moves the point, to zeros where there are no digits.
+  auto place = static_cast<idx_t>(point) + *exponent;
+  if (place < 0) all.insert(0, static_cast<std::size_t>(-place), '0');
+  place = std::max<idx_t>(place, 0);
+  if (place > std::ssize(all)) all.append(static_cast<std::size_t>(place - std::ssize(all)), '0');
+  std::string_view whole = std::string_view(all).substr(0, static_cast<std::size_t>(place));
+  std::string_view fraction = std::string_view(all).substr(static_cast<std::size_t>(place));
   whole.remove_prefix(std::min(whole.find_first_not_of('0'), whole.size()));
   fraction = fraction.substr(0, fraction.find_last_not_of('0') + 1);
   const bool zero = whole.empty() && fraction.empty();

@@ -17,7 +17,7 @@ std::string WhereOf(const LabelledTexts& texts, const LabelledText& row);
 std::string FoldedLabel(std::string_view name);
 
 // A label, and the first one that differs from it only by blanks around it, by case, or by the way
-// in which one number is written (1 and 1.0).
+// in which one number is written (1, 1.0 and 1e0).
 struct LabelTwin {
   std::string name, where;  // where it stands first, escaped
   std::string other, other_where;

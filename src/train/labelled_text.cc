@@ -37,8 +37,7 @@ std::vector<std::string> Split(std::string_view text, char separator) {
   return parts;
 }
 
-// A label of a JSON line as text: integers and booleans are names too. Of a list's booleans
-// TruthItem says what they are.
+// A label of a JSON line as text: integers and booleans are names too.
 std::string JsonLabel(const json& value, const std::string& where) {
   if (value.is_string()) return value.get<std::string>();
   Check(value.is_number_integer() || value.is_boolean(), ErrorCode::kFormat,
@@ -72,12 +71,25 @@ RowLabel TableLabel(const std::string& field, char separator, const std::string&
   return label;
 }
 
+// The same of an item of a list, as tables have it: truth values are what TruthItem says, and 1.0
+// is 1.
+std::string JsonItem(const json& item, const std::string& where) {
+  constexpr double kMostExact = 9007199254740992.0;  // beyond it a double does not tell integers
+  if (item.is_boolean()) return TruthItem(item.get<bool>());
+  if (item.is_number_float()) {
+    const auto number = item.get<double>();
+    const bool whole = number >= 0.0 && number <= kMostExact && number == std::floor(number);
+    if (whole) return fmt::format("{:.0f}", number);
+  }
+  return JsonLabel(item, where);
+}
+
 RowLabel ValueLabel(const json& value, const std::string& where) {
   if (!value.is_array()) return {{JsonLabel(value, where)}, std::nullopt};
   LabelSet set;
   set.zeros_and_ones = !value.empty();
   for (const json& item : value) {
-    set.items.push_back(item.is_boolean() ? TruthItem(item.get<bool>()) : JsonLabel(item, where));
+    set.items.push_back(JsonItem(item, where));
     set.zeros_and_ones = set.zeros_and_ones && !item.is_string() && IsZeroOrOne(set.items.back());
   }
   return {set.items, std::move(set)};

@@ -245,6 +245,23 @@ TEST(LabelledTextTest, TruthValuesAreZerosAndOnesInEveryFormat) {
   EXPECT_EQ(ReadLabelledTexts({d.path() / "names.jsonl"}, {}, ProblemType::kInferred).one_hot, 0);
 }
 
+TEST(LabelledTextTest, ListsOfNumbersAreReadAlikeInJsonAndTables) {
+  const TempDir d;
+  Write(d.path() / "a.jsonl",
+        "{\"text\":\"x\",\"label\":[1.0,0.0]}\n{\"text\":\"y\",\"label\":[true,1]}\n");
+  Write(d.path() / "a.csv", "text,label\nx,\"[1.0, 0.0]\"\ny,\"[True, 1]\"\n");
+  for (const char* name : {"a.jsonl", "a.csv"}) {
+    const LabelledTexts texts = ReadLabelledTexts({d.path() / name}, {}, ProblemType::kInferred);
+    EXPECT_EQ(texts.one_hot, 2) << name;
+    EXPECT_EQ(texts.rows[0].labels, (Names{"LABEL_0"})) << name;
+    EXPECT_EQ(texts.rows[1].labels, (Names{"LABEL_0", "LABEL_1"})) << name;
+  }
+  Write(d.path() / "b.jsonl", "{\"text\":\"x\",\"label\":[0.5,1.0]}\n");
+  EXPECT_TRUE(Throws([&] { ReadLabelledTexts({d.path() / "b.jsonl"}, {}, ProblemType::kInferred); },
+                     ErrorCode::kFormat,
+                     "b.jsonl:1: label 0.5 is no text, integer or list of them"));
+}
+
 TEST(LabelledTextTest, ProseHasLabelsInItsLinesOrItsFolders) {
   const TempDir d;
   const auto read = [&](const char* name, ProblemType problem = ProblemType::kInferred) {

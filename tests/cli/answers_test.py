@@ -4,6 +4,7 @@
 usage: answers_test.py PROGRAM [unittest options]
 """
 import csv
+import gzip
 import json
 
 from support import SENTENCES, Case, main, run
@@ -94,6 +95,11 @@ class Answers(Case):
                             (["--lines", "--format", "csv"], "lines: it is for prose"),
                             (["--lines", "--json-lines"], "--json-lines"), (["--lines"], "a.csv has rows of its own")):
             self.fails(2, "classify", "-m", model, data, *words, says=[says])
+        packed = self.dir / "a.csv.gz"
+        packed.write_bytes(gzip.compress(data.read_bytes()))
+        for words in (["classify", "-m", model, packed], ["tokenize", "-m", model, "-f", packed],
+                      ["generate", "-m", self.start, "-f", packed]):
+            self.fails(2, *words, "--lines", says=["a.csv.gz has rows of its own"])
         for command in ("qa", "multiple-choice", "rerank"):
             query = ["who"] if command == "rerank" else []
             self.fails(2, command, *query, "-m", model, data, "--text-pair-column", "b", says=["--text-pair-column"])
