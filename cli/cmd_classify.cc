@@ -296,11 +296,10 @@ int RunClassify(ClassifyCommand c, int threads) {
         "classify: a table has one line a text; --windows and --explain give more, and need text, "
         "json or jsonl");
   TextInputs inputs(c.task.inputs);
-  CheckModelHead(c.task.model, HeadKind::kSequence);
-  const ModelInfo info = ReadModelInfo(c.task.model);  // loading the weights may take long
-  CheckScoreOptions(c, info);
-  c.explained = NamedLabels(c, info);
-  TaskRun run(c.task, "classify", HeadKind::kSequence, threads);
+  TaskRun run(c.task, "classify", HeadKind::kSequence, threads, [&c](const ModelInfo& info) {
+    CheckScoreOptions(c, info);
+    c.explained = NamedLabels(c, info);
+  });
   run.table = TableOf(c, run.model().info());
   const int code =
       AnswerTexts(run, inputs, run.PlainText(), [&](const TaskChunk& chunk, const AddAnswer& add) {

@@ -10,6 +10,7 @@
 #include "cli/eval_command.h"
 #include "cli/option_checks.h"
 #include "cli/pair_options.h"
+#include "cli/predictions_file.h"
 #include "cli/ranks.h"
 #include "cli/shared_texts.h"
 #include "cli/train_options.h"
@@ -94,7 +95,16 @@ void CheckOptions(const EvalCommand& c, EvalKind kind, const ModelInfo& info) {
   }
 }
 
+// What needs no model, before anything of it is read.
+void CheckAlone(const EvalCommand& c) {
+  GlobalRule::Parse(c.global);
+  if (!c.overflow.empty()) text::ParseOverflow(c.overflow);
+  ParseDocuments(c.documents);
+  if (!c.predictions.empty()) PredictionsFile::CheckPlace(c.predictions, c.data, c.model);
+}
+
 int RunEval(EvalCommand c, const Globals& globals) {
+  CheckAlone(c);
   c.options.reformer.lm_bias = !c.no_lm_bias;
   c.options.reformer.attention = ParseAttention(c.attention);
   Context context = RankContext(globals);
@@ -118,6 +128,8 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
   command
       ->add_option("--held-out", o.held_out,
                    "Share of the end that language models are measured on")
+      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("FLOAT")
       ->capture_default_str();
   command->add_option("--step", o.stride, "Advance of a language model's windows; 0: half a window")
       ->check(AtLeast(0))
@@ -139,6 +151,8 @@ void AddLanguageModelOptions(CLI::App* command, EvalCommand* c) {
   command->add_flag("--packed", c->mlm.packed, "Fill rows of masked LMs with whole documents");
   command
       ->add_option("--mask-share", c->mlm.mask_share, "Share of the tokens that masked LMs guess")
+      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("FLOAT")
       ->capture_default_str();
   command->add_option("--seed", c->seed, "Seed of the masks of masked LMs")->capture_default_str();
 }
@@ -176,8 +190,10 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
   BeginGroup(command, heading::kRows);
   command->add_option("--overflow", c->overflow,
                       "Longer texts: window, truncate or error (default: by the task)");
-  command->add_option("--stride", c->stride,
-                      "Tokens that windows share (default: 0; questions: 128, or half)");
+  command
+      ->add_option("--stride", c->stride,
+                   "Tokens that windows share (default: 0; questions: 128, or half)")
+      ->check(AtLeast(0));
   command->add_option("--max-answer", c->longest_answer, "Longest answer to a question in tokens")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();

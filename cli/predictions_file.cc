@@ -52,6 +52,12 @@ PredictionsFile::PredictionsFile(const std::filesystem::path& file, const std::s
                                  const std::string& model)
     : form_(PredictionsFormOf(file)), path_(Checked(file, data, model)), file_(path_) {}
 
+void PredictionsFile::CheckPlace(const std::filesystem::path& file, const std::string& data,
+                                 const std::string& model) {
+  PredictionsFormOf(file);
+  Checked(file, data, model);
+}
+
 std::optional<PredictionsFile> PredictionsFile::Begin(const std::string& file,
                                                       const std::string& data,
                                                       const std::string& model) {

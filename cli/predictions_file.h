@@ -22,7 +22,10 @@ class PredictionsFile {
   // `model`; kIo.
   PredictionsFile(const std::filesystem::path& file, const std::string& data,
                   const std::string& model);
-  // The same; nothing for an empty name, and on other ranks than rank 0.
+  // The same without a file, before a model is read: kUsage.
+  static void CheckPlace(const std::filesystem::path& file, const std::string& data,
+                         const std::string& model);
+  // A file as the constructor begins it; nothing for an empty name, and on other ranks than rank 0.
   static std::optional<PredictionsFile> Begin(const std::string& file, const std::string& data,
                                               const std::string& model);
 

@@ -36,7 +36,10 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
+// What needs no model is refused before anything of it is read, and what its config tells before
+// its weights are.
+TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head,
+                    const CheckModelInfo& check) {
   TaskOptions options = c.options;
   options.global = GlobalRule::Parse(c.global);
   options.overflow = ParseOverflow(c.overflow);
@@ -45,6 +48,11 @@ TaskModel OpenModel(const TaskCommand& c, std::optional<HeadKind> head) {
   loading.compute = DTypeOf(c.dtype);
   loading.reformer.lm_bias = !c.no_lm_bias;
   loading.reformer.attention = ParseAttention(c.attention);
+  if (check) {
+    TaskModel::CheckOptions(options);
+    if (head) CheckModelHead(c.model, *head);
+    check(ReadModelInfo(c.model));
+  }
   std::vector<std::string> warnings;
   loading.on_warning = [&](const std::string& line) { warnings.push_back(line); };
   Waiting waiting("loading " + c.model, c.quiet || !Speaks());
@@ -147,14 +155,15 @@ OutputForm FormOfAnswers(const TaskCommand& c) {
   return ChooseOutputForm(forms, {c.output_format, c.json, writes ? c.output.file : std::nullopt});
 }
 
-TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind> head, int threads)
+TaskRun::TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind> head, int threads,
+                 const CheckModelInfo& check_model)
     : chunk_tokens(c.options.batch_tokens),
       command_(c),
       form_(FormOfAnswers(c)),
       parts_(PartsOf(c)),
       file_(OpenOutput(c)),
       context_(c.output.command != nullptr ? RankThreads(threads) : threads),
-      model_(OpenModel(c, head)),
+      model_(OpenModel(c, head, check_model)),
       progress_(ModeOf(c)),
       start_s_(Now()),
       task_(std::move(task)),

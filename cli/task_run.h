@@ -72,6 +72,9 @@ struct TaskChunk {
 using TextOf = std::function<TaskText(const InputText&)>;
 using TextsOf = std::function<std::vector<TaskText>(const InputText&)>;
 
+// Throws what a command cannot do with a model.
+using CheckModelInfo = std::function<void(const ModelInfo& info)>;
+
 // A question to a model about texts. With `mpirun` or --resume (IsInParts) what each text gets
 // waits in parts, and Finish makes the output of them: this changes nothing for whoever asks.
 class TaskRun {
@@ -79,7 +82,10 @@ class TaskRun {
   // Loads the model; without a head any will do. Warnings go to stderr. `task` is what the document
   // of --json calls it. `c` stays the caller's and must live as long. Answers go to c.output.file,
   // which appears whole or not at all, or to stdout.
-  TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind> head, int threads);
+  // `check_model`, if not empty, is asked about the model's config before its weights are loaded,
+  // after all that needs no model.
+  TaskRun(const TaskCommand& c, std::string task, std::optional<HeadKind> head, int threads,
+          const CheckModelInfo& check_model = {});
 
   Context& context() { return context_; }
   const TaskModel& model() const { return model_; }

@@ -76,6 +76,8 @@ class TaskModel {
   // kUsage for a rule about global tokens that the model cannot follow, for a longest row or a
   // stride that cannot be; kFormat for a tokenizer that is missing or another model's.
   explicit TaskModel(Model model, TaskOptions options = {});
+  // kUsage for options that fit no model; Load begins with it.
+  static void CheckOptions(const TaskOptions& options);
   // Opens the tokenizer first, then the weights. Errors as above and as Model::Load.
   static TaskModel Load(const std::filesystem::path& directory, const TaskOptions& options = {},
                         const ModelOptions& model = {});

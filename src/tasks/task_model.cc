@@ -65,20 +65,24 @@ struct TaskModel::Inside {
   idx_t longest = 0;
 };
 
-namespace {
+void CheckStrideFits(const std::filesystem::path& directory, const AskedWindows& asked) {
+  if (asked.stride <= 0) return;
+  const auto tokenizer = OpenModelTokenizer(directory);
+  const idx_t tokens = RowTokensFor(asked.tokens, *tokenizer, ReadModelInfo(directory).longest);
+  const idx_t room = tokens - tokenizer->AddedTokens(false);
+  Check(asked.stride < room, ErrorCode::kUsage,
+        "stride: {} must be below the {} tokens of text in a row", asked.stride, room);
+}
 
-// kUsage for what no model takes.
-void CheckAlone(const TaskOptions& o) {
+void TaskModel::CheckOptions(const TaskOptions& o) {
   Check(o.max_length >= 0, ErrorCode::kUsage, "tokens: {} is below 0", o.max_length);
   Check(o.stride.value_or(0) >= 0, ErrorCode::kUsage, "stride: {} is below 0",
         o.stride.value_or(0));
   Check(o.batch_tokens >= 1, ErrorCode::kUsage, "batch-tokens: {} is below 1", o.batch_tokens);
 }
 
-}  // namespace
-
 TaskModel::TaskModel(Model model, TaskOptions options) {
-  CheckAlone(options);
+  CheckOptions(options);
   Inside inside{std::move(model), std::move(options), {}, {}, 0};
   const TaskOptions& o = inside.options;
   const text::Tokenizer& tokenizer = inside.model.tokenizer();
@@ -96,7 +100,11 @@ TaskModel::TaskModel(Model model, TaskOptions options) {
 
 TaskModel TaskModel::Load(const std::filesystem::path& directory, const TaskOptions& options,
                           const ModelOptions& model) {
-  CheckAlone(options);  // before a load that may take long
+  CheckOptions(options);  // before a load that may take long
+  if (options.overflow.value_or(text::Overflow::kWindow) == text::Overflow::kWindow) {
+    CheckStrideFits(directory,
+                    {.tokens = options.max_length, .stride = options.stride.value_or(0)});
+  }
   return TaskModel(LoadWithTokenizer(directory, model), options);
 }
 

@@ -36,6 +36,15 @@ std::vector<text::Encoding> EncodeRows(const text::Tokenizer& tokenizer, const T
 // `positions`, those of the model. A training over rows leaves its length there (RowTask).
 idx_t RowTokensFor(idx_t asked, const text::Tokenizer& tokenizer, idx_t positions);
 
+// Rows of `tokens` tokens (0: of the model's own length) whose windows share `stride` of them.
+struct AskedWindows {
+  idx_t tokens = 0, stride = 0;
+};
+// Before the weights of the folder's model are loaded, which may take long: kUsage for windows that
+// share as many tokens as they have, or more. A pair of texts has less room, which is known once it
+// is read.
+void CheckStrideFits(const std::filesystem::path& directory, const AskedWindows& asked);
+
 // Rows that ran through the encoder together.
 struct TaskBatch {
   const BatchView& batch;

@@ -39,6 +39,9 @@ TrainResult TrainQuestionAnswering(Context& context, const TrainOptions& given,
 AnswerEval EvaluateQuestionAnswering(Context& context, const AnswerEvalOptions& o,
                                      std::vector<AnsweredPair>* predictions) {
   std::vector<std::string> notes;
+  if (o.task.overflow == text::Overflow::kWindow) {
+    CheckStrideFits(o.model, {.tokens = o.tokens, .stride = o.task.stride.value_or(0)});
+  }
   const auto model = LoadToEvaluate(o.model, o.reformer, HeadKind::kQuestion, &notes);
   const TextModelInfo& info = model->info();
   const idx_t tokens = TokensOfRows(o.tokens, info);

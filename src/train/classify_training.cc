@@ -99,6 +99,9 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
 ClassifierEval EvaluateClassifier(Context& context, const ClassifierEvalOptions& o,
                                   Predictions* predictions) {
   std::vector<std::string> notes;
+  if (o.task.overflow == text::Overflow::kWindow) {
+    CheckStrideFits(o.model, {.tokens = o.tokens, .stride = o.task.stride});
+  }
   const auto model = LoadToEvaluate(o.model, o.reformer, HeadKind::kSequence, &notes);
   const TextModelInfo& info = model->info();
   const idx_t tokens = TokensOfRows(o.tokens, info);

@@ -72,6 +72,9 @@ TrainResult TrainTokenClassifier(Context& context, const TrainOptions& given,
 TokenClassEval EvaluateTokenClassifier(Context& context, const TokenClassEvalOptions& o,
                                        std::vector<TaggedWords>* predictions) {
   std::vector<std::string> notes;
+  if (o.task.overflow == text::Overflow::kWindow) {
+    CheckStrideFits(o.model, {.tokens = o.tokens, .stride = o.task.stride});
+  }
   const auto model = LoadToEvaluate(o.model, o.reformer, HeadKind::kToken, &notes);
   const TextModelInfo& info = model->info();
   const idx_t tokens = TokensOfRows(o.tokens, info);

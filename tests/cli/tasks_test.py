@@ -184,10 +184,24 @@ class Tasks(Case):
         reformer = self.dir / "reformer"
         shutil.copytree(self.start, reformer)
         (reformer / "model.safetensors").write_bytes(b"no weights")
+        table, no_config = self.dir / "table.csv", self.dir / "no-config"
+        table.write_text("text,label\na,LABEL_0\n")
+        no_config.mkdir()
+        (no_config / "config.json").write_text("{")
+        of_a_model = {"threshold", "no label 'sun'", "stride", "tokens", "prompt of 49", "rounds",
+                      "--packed is for masked language models"}
         for words, says in (
                 (["classify", "-m", judge, "--threshold", "0.5"], "threshold: it is for models of sets"),
                 (["classify", "-m", judge, "--explain-label", "sun"], "no label 'sun'"),
                 (["classify", "-m", judge, "--stride", "-1"], "stride"),
+                (["classify", "-m", judge, "--stride", "400"], "stride: 400 must be below the"),
+                (["embed", "-m", masked, "--tokens", "8", "--stride", "7"], "stride: 7 must be below the"),
+                (["eval", "-m", judge, table, "--stride", "400"], "stride: 400 must be below the"),
+                (["eval", "-m", judge, table, "--predictions", "x.txt"], "x.txt"),
+                (["eval", "-m", judge, table, "--predictions", table], "table.csv"),
+                (["eval", "-m", judge, table, "--global", "some"], "some"),
+                (["eval", "-m", judge, table, "--overflow", "some"], "some"),
+                (["eval", "-m", masked, self.text, "--documents", "some"], "some"),
                 (["classify", "-m", judge, "--batch-tokens", "0"], "batch-tokens"),
                 (["classify", "-m", judge, "--global", "some"], "some"),
                 (["classify", "-m", judge, "--overflow", "some"], "some"),
@@ -214,7 +228,13 @@ class Tasks(Case):
                 (["decode-report", "-m", reformer, self.text, "--windows", "0"], "windows")):
             text = ["--text", "a"] if words[0] in ("classify", "token-classify", "embed", "similar") else []
             self.fails(2, *words, *text, says=[says])
-
+            if says.split(":")[0] in of_a_model:
+                continue
+            # Nor is anything of it read for what is wrong with any model.
+            self.fails(2, *[no_config if word in (judge, masked, reformer) else word for word in words], *text,
+                       says=[says])
+        self.fails(2, "classify", "-m", no_config, table, "-o", table, says=["table.csv"])
+        self.fails(2, "classify", "-m", no_config, table, "-o", no_config / "config.json", says=["config.json"])
 
     def test_with_json_every_line_is_an_object(self):
         model, texts = self.model("sequence"), self.sentences()
