@@ -6,6 +6,7 @@
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "model/model_folder.h"
+#include "tests/support/entries.h"
 #include "tests/support/files.h"
 
 namespace longspan {
@@ -37,7 +38,7 @@ class ToLongformerTest : public testing::Test {
         tensor.data<float>()[i] =
             static_cast<float>(values_.size()) + static_cast<float>(i) / 1000.0f;
       }
-      entries.push_back(io::MakeEntry(name, tensor));
+      entries.push_back(test::EntryOf(name, tensor));
       names_.push_back(name);
     };
     add(prefix + "embeddings.word_embeddings.weight", {kVocabulary, kWidth});

@@ -15,6 +15,7 @@
 #include "io/policy.h"
 #include "io/safetensors.h"
 #include "model/text_model.h"
+#include "tests/support/entries.h"
 #include "tests/support/files.h"
 
 namespace longspan {
@@ -165,7 +166,7 @@ class LoadingTest : public FolderTest {
     std::vector<io::TensorEntry> entries;
     for (const auto& [name, info] : source->tensors()) {
       tensors.push_back(source->Read(name));
-      entries.push_back(io::MakeEntry(name, tensors.back()));
+      entries.push_back(test::EntryOf(name, tensors.back()));
     }
     static constexpr float kOne = 1.0f;
     for (int i = 0; i < count; ++i) {

@@ -132,12 +132,18 @@ TEST(RehearseLongformer, BooksWhatTheStepBooks) {
   }
 }
 
+// Bytes that a step saves where nothing limits it.
+std::size_t AllActivationBytes(const ReformerConfig& config) {
+  Reformer model(config);
+  model.KeepUpTo(SIZE_MAX);
+  return model.ActivationBytes(2, 2000);
+}
+
 // So does a step that keeps some or all activations, and one in bf16.
 TEST(RehearsePolicy, BooksWhatTheStepBooks) {
   const ReformerConfig config = Config("lsh", 2000);
   for (const DType compute : {DType::kF32, DType::kBF16}) {
-    const Reformer model(config);
-    const std::size_t all = model.AllActivationBytes(2, 2000);
+    const std::size_t all = AllActivationBytes(config);
     for (const std::size_t keep : {std::size_t{0}, all / 2, all}) {
       StepPolicy policy;
       policy.compute = compute;
@@ -160,7 +166,7 @@ TEST(RehearsePolicy, BooksWhatTheStepBooks) {
 TEST(FitStep, KeepsWhatTheBudgetAllows) {
   const ReformerConfig config = Config("lsh", 2000);
   const std::size_t least = RehearseStep(*MakeModelConfig(config), 2, 2000, 2).memory.total();
-  const std::size_t all = Reformer(config).AllActivationBytes(2, 2000);
+  const std::size_t all = AllActivationBytes(config);
   EXPECT_EQ(MakeModelConfig(config)->Fit(2, 2000, least, {DType::kF32}, 2).keep, 0u);
   EXPECT_GE(MakeModelConfig(config)->Fit(2, 2000, least + all, {DType::kF32}, 2).keep, all);
   StepPolicy policy = MakeModelConfig(config)->Fit(2, 2000, least + all / 2, {DType::kF32}, 2);

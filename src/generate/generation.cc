@@ -171,13 +171,4 @@ std::vector<Continuation> GenerateTexts(
   return writer.Run(on_token);
 }
 
-idx_t GenerateTokens(Context& context, const GenerativeModel& model,
-                     std::span<const std::int32_t> prompt, const TokenGeneration& options,
-                     const std::function<bool(std::int32_t)>& on_token) {
-  Writer writer(context, model, options);
-  writer.Begin(prompt);
-  const auto results = writer.Run([&](std::size_t, std::int32_t id) { return on_token(id); });
-  return static_cast<idx_t>(results.front().tokens.size());
-}
-
 }  // namespace longspan

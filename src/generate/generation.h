@@ -25,24 +25,18 @@ struct TokenGeneration {
   bool cache = true;                 // false: the forward pass over the whole text for every token
 };
 
-// Calls on_token(id) for each new token. Stops early if it returns false, at the stop rule, or at
-// an end of text, which is not passed on. A prompt longer than options.context is cut to its end.
-// A text that outgrows the context continues from its last half. Returns the number of new
-// tokens. kUsage if the prompt is empty or, without options.context, longer than the positions.
-// Token i of a text is drawn from (seed, index of the text, i): the same for any threads and
-// other texts.
-idx_t GenerateTokens(Context& context, const GenerativeModel& model,
-                     std::span<const std::int32_t> prompt, const TokenGeneration& options,
-                     const std::function<bool(std::int32_t)>& on_token);
-
 struct Continuation {
   std::vector<std::int32_t> tokens;  // the new ones, without end of text
   Ending ending = Ending::kTokens;
   double score = 0.0;  // of beam search: sum of log-probabilities / tokens^length_penalty
 };
 
-// Continues several prompts side by side, each as Generate does. on_token(text, id) may be empty.
-// If it returns false, that text ends.
+// Continues several prompts side by side. on_token(text, id), which may be empty, gets each new
+// token. A text ends where it returns false, at the stop rule, or at an end of text, which is not
+// passed on. A prompt longer than options.context is cut to its end. A text that outgrows the
+// context continues from its last half. kUsage if a prompt is empty or, without options.context,
+// longer than the positions. Token i of a text is drawn from (seed, index of the text, i): the same
+// for any threads and other texts.
 std::vector<Continuation> GenerateTexts(
     Context& context, const GenerativeModel& model,
     std::span<const std::vector<std::int32_t>> prompts, const TokenGeneration& options,

@@ -91,14 +91,13 @@ void RotateCheckpoints(const std::filesystem::path& run_dir, idx_t keep_last,
 // checkpoint whose replacement was interrupted. To be called at the start of a run, under the lock.
 void RecoverRunDirectory(const std::filesystem::path& run_dir);
 
-// The best checkpoint so far, in run_dir/best.json.
+// The best checkpoint so far. run_dir/best.json says it to people; a run has it in its own state.
 struct BestCheckpoint {
   idx_t step = 0;
   std::string metric;  // "eval_loss"
   double value = 0.0;
 };
 void WriteBest(const std::filesystem::path& run_dir, const BestCheckpoint& best);
-std::optional<BestCheckpoint> ReadBest(const std::filesystem::path& run_dir);
 
 // An exclusive lock on a directory, held as long as the object lives; the system releases it when
 // the process dies, however it dies. kLocked names the owner's pid where it is known. Local file

@@ -67,16 +67,4 @@ void WriteBest(const fs::path& run_dir, const BestCheckpoint& best) {
   WriteFileAtomic(run_dir / kBestName, DumpJson(document));
 }
 
-std::optional<BestCheckpoint> ReadBest(const fs::path& run_dir) {
-  const fs::path path = run_dir / kBestName;
-  if (!Exists(path)) return std::nullopt;
-  const nlohmann::json document = ReadJsonFile(path);
-  const std::string source = PathText(path);
-  constexpr double kLargest = std::numeric_limits<double>::max();
-  return BestCheckpoint{
-      GetInt(document, "step", 0, std::numeric_limits<idx_t>::max(), kRequired, source),
-      GetString(document, "metric", kRequired, source),
-      GetFloat(document, "value", -kLargest, kLargest, kRequired, source)};
-}
-
 }  // namespace longspan::io

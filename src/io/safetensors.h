@@ -60,8 +60,6 @@ struct TensorEntry {
   std::function<void(ByteSink&)> write = {};
 };
 
-TensorEntry MakeEntry(std::string name, const Tensor& tensor);
-
 // Bytes that WriteSafetensors will write.
 std::uint64_t SafetensorsBytes(std::span<const TensorEntry> entries,
                                const std::map<std::string, std::string>& metadata = {});

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "base/rng.h"
+#include "tests/support/entries.h"
 #include "tests/support/files.h"
 
 namespace longspan::io {
@@ -395,7 +396,7 @@ TEST_F(Safetensors, RoundTripsEveryType) {
     }
   }
   for (const Tensor& tensor : tensors) {
-    entries.push_back(MakeEntry(std::string("t.") + DTypeName(tensor.dtype()), tensor));
+    entries.push_back(test::EntryOf(std::string("t.") + DTypeName(tensor.dtype()), tensor));
   }
   WriteSafetensors(dir_ / "all", entries, {{"k\n", "\xc3\xa9\"\\"}});
   EXPECT_EQ(fs::file_size(dir_ / "all"), SafetensorsBytes(entries, {{"k\n", "\xc3\xa9\"\\"}}));

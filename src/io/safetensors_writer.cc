@@ -116,10 +116,6 @@ void WritePlan(ByteSink& sink, const Plan& plan) {
 
 }  // namespace
 
-TensorEntry MakeEntry(std::string name, const Tensor& tensor) {
-  return {std::move(name), tensor.dtype(), tensor.shape(), tensor.raw()};
-}
-
 std::uint64_t SafetensorsBytes(std::span<const TensorEntry> entries,
                                const std::map<std::string, std::string>& metadata) {
   return MakePlan(entries, metadata).bytes;

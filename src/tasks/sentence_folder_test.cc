@@ -12,6 +12,7 @@
 #include "base/errors.h"
 #include "io/pytorch_test.h"
 #include "io/safetensors.h"
+#include "tests/support/entries.h"
 #include "tests/support/files.h"
 
 namespace longspan {
@@ -250,7 +251,7 @@ class DenseModules : public SentenceFolders {
   void Save(const std::vector<std::pair<std::string, const Tensor*>>& tensors) {
     std::filesystem::create_directories(dir_ / "2_Dense");
     std::vector<io::TensorEntry> entries;
-    for (const auto& [name, tensor] : tensors) entries.push_back(io::MakeEntry(name, *tensor));
+    for (const auto& [name, tensor] : tensors) entries.push_back(test::EntryOf(name, *tensor));
     io::WriteSafetensors(dir_ / "2_Dense/model.safetensors", entries);
   }
   void Config(const std::string& text) { Write("2_Dense/config.json", text); }
@@ -388,8 +389,8 @@ TEST_F(DenseModules, RunInTheOrderOfTheFile) {
   Config(R"({"in_features":5,"out_features":3,
              "activation_function":"torch.nn.modules.linear.Identity"})");
   Write("3_LayerNorm/config.json", R"({"dimension":3})");
-  const io::TensorEntry entries[] = {io::MakeEntry("norm.weight", scale),
-                                     io::MakeEntry("norm.bias", shift)};
+  const io::TensorEntry entries[] = {test::EntryOf("norm.weight", scale),
+                                     test::EntryOf("norm.bias", shift)};
   io::WriteSafetensors(dir_ / "3_LayerNorm/model.safetensors", entries);
   Write("4_Dropout/config.json", R"({"dropout":0.5})");
   Write("1_Pooling/config.json", R"({"word_embedding_dimension":5})");

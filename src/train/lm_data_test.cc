@@ -239,9 +239,9 @@ TEST(TrainPieces, ReportsBitsPerByteAndTakesTheTokenizerAlong) {
   FollowTokenizer(*pieces, trained.config().vocab_size, &options);
   text::EncodeOptions plain;
   plain.special_tokens = false;
-  const auto prompt = pieces->Encode("She had", plain).front().ids;
-  WrittenText shown(*pieces, prompt, {});
-  GenerateTokens(context, trained, prompt, options, [&](std::int32_t id) {
+  const std::vector<std::int32_t> prompts[] = {pieces->Encode("She had", plain).front().ids};
+  WrittenText shown(*pieces, prompts[0], {});
+  GenerateTexts(context, trained, prompts, options, [&](std::size_t, std::int32_t id) {
     shown.Add(id);
     return true;
   });

@@ -21,6 +21,7 @@
 #include "model/documents.h"
 #include "model/post_norm_test.h"
 #include "model/weight_files.h"
+#include "tests/support/entries.h"
 #include "tests/support/files.h"
 #include "tests/support/runners.h"
 
@@ -252,12 +253,12 @@ TEST(BertFiles, ATiedConfigWithADecoderInTheFile) {
         std::erase_if(entries, [&](const io::TensorEntry& entry) {
           return entry.name.starts_with(head + "decoder.");
         });
-        entries.push_back(io::MakeEntry(head + "decoder.weight", matrix));
-        entries.push_back(io::MakeEntry(head + "decoder.bias", bias));
+        entries.push_back(test::EntryOf(head + "decoder.weight", matrix));
+        entries.push_back(test::EntryOf(head + "decoder.bias", bias));
         const Tensor other({size});
         std::erase_if(entries,
                       [&](const io::TensorEntry& entry) { return entry.name == head + "bias"; });
-        entries.push_back(io::MakeEntry(head + "bias", other));
+        entries.push_back(test::EntryOf(head + "bias", other));
       });
       std::vector<std::string> warnings;
       Bert back = LoadBert(OpenModelFolder(directory.path()), {}, &warnings);

@@ -97,19 +97,4 @@ Tensor GlobalProbabilities(Context& context, const LongformerAttentionTensors& t
   return out;
 }
 
-Tensor DenseProbabilities(Context& context, const LongformerAttentionTensors& t, idx_t b, idx_t h) {
-  Tensor out({t.tokens, t.tokens});
-  const View<float, 2> p = out.view<2>();
-  const std::vector<idx_t> globals = GlobalsOf(t, b);
-  ParallelFor(context, t.tokens, [&](idx_t i, int) {
-    const auto see = [&](idx_t j, float probability) { p(i, j) = probability; };
-    const int role = RoleOf(t, b, i);
-    if (role == kHiddenToken) return;
-    if (role != kGlobalToken) return LocalRow(t, globals, b, h, i, see);
-    const auto g = std::lower_bound(globals.begin(), globals.end(), i) - globals.begin();
-    GlobalRow(t, b, h, g, i, see);
-  });
-  return out;
-}
-
 }  // namespace longspan

@@ -17,7 +17,4 @@ Tensor LocalProbabilities(Context& context, const LongformerAttentionTensors& t)
 // hold 1 / padded for every key, as in the original.
 Tensor GlobalProbabilities(Context& context, const LongformerAttentionTensors& t, idx_t padded);
 
-// Attention probabilities (T, T) of one head of one row, query by key. Hidden rows are zero.
-Tensor DenseProbabilities(Context& context, const LongformerAttentionTensors& t, idx_t b, idx_t h);
-
 }  // namespace longspan

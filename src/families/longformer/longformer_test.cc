@@ -15,6 +15,7 @@
 #include "families/recorded_case_test.h"
 #include "model/weight_files.h"
 #include "tests/support/compare.h"
+#include "tests/support/entries.h"
 #include "tests/support/files.h"
 #include "tests/support/runners.h"
 
@@ -288,8 +289,8 @@ TEST(LongformerFiles, NamesOfOtherFiles) {
     }
   }
   const Tensor ids({4});
-  entries.push_back(io::MakeEntry("embeddings.position_ids", ids));
-  entries.push_back(io::MakeEntry("classifier.what", ids));
+  entries.push_back(test::EntryOf("embeddings.position_ids", ids));
+  entries.push_back(test::EntryOf("classifier.what", ids));
   io::WriteSafetensors(directory.path() / "model.safetensors", entries);
   std::vector<std::string> warnings;
   Longformer back = LoadLongformer(OpenModelFolder(directory.path()), {}, &warnings);

@@ -12,6 +12,7 @@
 
 #include "base/rng.h"
 #include "families/longformer/longformer.h"
+#include "families/longformer/longformer_maps.h"
 #include "families/longformer/longformer_ref.h"
 #include "model/post_norm_test.h"
 #include "tests/support/compare.h"
@@ -92,6 +93,47 @@ inline LongformerConfig WithDropout(HeadKind head) {
   config.hidden_dropout = 0.2;
   config.attention_dropout = 0.3;
   return config;
+}
+
+// What the maps of a layer say, put together: (B H, T, T), query by key. Hidden rows are zero.
+inline Tensor DenseMaps(Context& context, const LongformerAttentionTensors& t) {
+  const Tensor local = LocalProbabilities(context, t);
+  const Tensor global = GlobalProbabilities(context, t, t.tokens);
+  const auto near = local.view<4>(), far = global.view<4>();
+  Tensor out({t.rows * t.heads, t.tokens, t.tokens});
+  const View<float, 3> p = out.view<3>();
+  const auto role = [&t](idx_t b, idx_t i) {
+    return t.roles.empty() ? std::uint8_t{kLocalToken} : t.roles(b, i);
+  };
+  for (idx_t b = 0; b < t.rows; ++b) {
+    std::vector<idx_t> globals;
+    for (idx_t i = 0; i < t.tokens; ++i) {
+      if (role(b, i) == kGlobalToken) globals.push_back(i);
+    }
+    for (idx_t h = 0; h < t.heads; ++h) {
+      for (idx_t i = 0, rank = 0; i < t.tokens; ++i) {
+        const idx_t map = b * t.heads + h;
+        if (role(b, i) == kHiddenToken) continue;
+        if (role(b, i) == kGlobalToken) {
+          for (idx_t j = 0; j < t.tokens; ++j) p(map, i, j) = far(b, h, j, rank);
+          ++rank;
+          continue;
+        }
+        for (idx_t g = 0; g < std::ssize(globals); ++g) {
+          p(map, i, globals[static_cast<std::size_t>(g)]) += near(b, h, i, g);
+        }
+        for (idx_t n = -t.spec.left; n <= t.spec.right; ++n) {
+          const float probability = near(b, h, i, t.globals->most + t.spec.left + n);
+          if (i + n >= 0 && i + n < t.tokens) {
+            p(map, i, i + n) += probability;
+          } else {
+            EXPECT_EQ(probability, 0.0f);
+          }
+        }
+      }
+    }
+  }
+  return out;
 }
 
 }  // namespace longspan

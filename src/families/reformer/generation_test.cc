@@ -101,12 +101,8 @@ TEST(Sampling, BadOptionsAndLogitsAreRefused) {
 
 std::vector<std::int32_t> Written(Reformer& model, idx_t prompt, const TokenGeneration& options) {
   Context context(2);
-  std::vector<std::int32_t> written;
-  GenerateTokens(context, model, RandomIds(prompt), options, [&](std::int32_t id) {
-    written.push_back(id);
-    return true;
-  });
-  return written;
+  const std::vector<std::int32_t> prompts[] = {RandomIds(prompt)};
+  return GenerateTexts(context, model, prompts, options, {}).front().tokens;
 }
 
 TEST(Generate, SameSeedSameTextAndAnyLength) {

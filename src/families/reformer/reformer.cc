@@ -234,8 +234,8 @@ std::span<const std::uint16_t> Reformer::Buckets(std::size_t layer) const {
 // place(layer, branch, bytes) for the branches whose activations the limit has room for, from the
 // last layer to the first.
 template <class Place>
-void Reformer::EachSaved(idx_t rows, idx_t tokens, RowGroup* ranks, std::size_t limit,
-                         const Place& place) const {
+void Reformer::EachSaved(idx_t rows, idx_t tokens, RowGroup* ranks, const Place& place) const {
+  std::size_t limit = keep_limit_;
   ReformerBatch batch;
   batch.rows = rows;
   batch.tokens = tokens;
@@ -252,14 +252,7 @@ void Reformer::EachSaved(idx_t rows, idx_t tokens, RowGroup* ranks, std::size_t 
 
 std::size_t Reformer::ActivationBytes(idx_t rows, idx_t tokens, RowGroup* ranks) const {
   std::size_t total = 0;
-  EachSaved(rows, tokens, ranks, keep_limit_,
-            [&](std::size_t, std::size_t, std::size_t bytes) { total += bytes; });
-  return total;
-}
-
-std::size_t Reformer::AllActivationBytes(idx_t rows, idx_t tokens) const {
-  std::size_t total = 0;
-  EachSaved(rows, tokens, nullptr, SIZE_MAX,
+  EachSaved(rows, tokens, ranks,
             [&](std::size_t, std::size_t, std::size_t bytes) { total += bytes; });
   return total;
 }
@@ -281,7 +274,7 @@ void Reformer::PlaceActivations(const Context& context, const ReformerBatch& bat
     activations_ = std::make_unique<ActivationMemory>(pages, total);
   }
   std::byte* at = activations_->data;
-  EachSaved(batch.rows, batch.tokens, ranks, keep_limit_,
+  EachSaved(batch.rows, batch.tokens, ranks,
             [&](std::size_t layer, std::size_t branch, std::size_t bytes) {
               layers_[layer]->saved[branch] = at;
               at += bytes;

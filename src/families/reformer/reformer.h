@@ -56,10 +56,9 @@ class Reformer final : public GenerativeModel {
   // bytes a value instead of four; sums are rounded by chance, which the step's key draws.
   void GradientStreamsIn(DType dtype);
   DType gradient_streams() const { return gradient_streams_; }
-  // Bytes of activations that a step saves with that limit, and without a limit.
+  // Bytes of activations that a step saves with that limit.
   // `ranks`: the group that shares the rows, or null; a rank saves as much as any other.
   std::size_t ActivationBytes(idx_t rows, idx_t tokens, RowGroup* ranks = nullptr) const;
-  std::size_t AllActivationBytes(idx_t rows, idx_t tokens) const;
 
   // Hugging Face's initialisation, from counter-based random numbers.
   // With `which` only the parameters that it names.
@@ -212,8 +211,7 @@ class Reformer final : public GenerativeModel {
   // Gives the layers of a step their room for activations, as far as the limit goes.
   void PlaceActivations(const Context& context, const ReformerBatch& batch);
   template <class Place>
-  void EachSaved(idx_t rows, idx_t tokens, RowGroup* ranks, std::size_t limit,
-                 const Place& place) const;
+  void EachSaved(idx_t rows, idx_t tokens, RowGroup* ranks, const Place& place) const;
   // The streams after the last layer (n, C) of this rank's tokens, without dropout.
   void ForwardOwn(Context& context, const ReformerBatch& batch, const View<float, 2>& y1,
                   const View<float, 2>& y2) const;
