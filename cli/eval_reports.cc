@@ -200,9 +200,9 @@ ordered_json ClassifierJson(const ClassifierEval& e, const Predictions& all) {
     return j;
   }
   j["accuracy"] = e.accuracy;
-  j["macro_f1"] = e.macro_f1;
-  j["micro_f1"] = e.micro_f1;
-  j["weighted_f1"] = e.weighted_f1;
+  j["macro_f1"] = e.macro.f1;
+  j["micro_f1"] = e.micro.f1;
+  j["weighted_f1"] = e.weighted.f1;
   j["exact_match"] = e.exact_match;
   if (e.problem == ProblemType::kSingleLabel) j["mcc"] = e.mcc;
   j["auc"] = e.auc;
@@ -312,7 +312,7 @@ std::string ClassifierReport(const ClassifierEval& e, const Predictions& all, bo
          fmt::format(
              "{} {:.4f} (95 % between {:.4f} and {:.4f}), macro F1 {:.4f}, loss {:.4f}\n",
              sets ? fmt::format("accuracy of labels {:.4f}, whole sets", e.accuracy) : "accuracy",
-             e.exact_match, exact.low, exact.high, e.macro_f1, e.loss) +
+             e.exact_match, exact.low, exact.high, e.macro.f1, e.loss) +
          ConfusionText(e, all);
 }
 

@@ -90,11 +90,10 @@ struct ClassifierEval {
   // Nats a text, or the mean squared error of numbers. Of a text in several windows it is that of
   // the mean of their scores.
   double loss = 0.0;
-  double accuracy = 0.0;     // of sets: over all pairs of a row and a label
-  double exact_match = 0.0;  // of sets
-  double macro_f1 = 0.0, micro_f1 = 0.0, weighted_f1 = 0.0;  // the averages' F1
-  metrics::AverageScore macro, micro, weighted;              // over classes or labels
-  double mcc = 0.0;                                          // of classes: Matthews' correlation
+  double accuracy = 0.0;                         // of sets: over all pairs of a row and a label
+  double exact_match = 0.0;                      // of sets
+  metrics::AverageScore macro, micro, weighted;  // over classes or labels
+  double mcc = 0.0;                              // of classes: Matthews' correlation
   // Of at least two classes, and of sets: by the probabilities of Prediction::scores. Of two
   // classes those of the second one, else the mean over all, each against the rest. NaN where it is
   // not defined: metrics::RocAuc says when, and for logits that are not finite.

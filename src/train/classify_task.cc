@@ -44,9 +44,6 @@ void ScoreLabels(const std::vector<std::string>& names, std::span<const std::uin
   e->macro = metrics::AverageOf(e->classes, metrics::Average::kMacro);
   e->micro = metrics::AverageOf(e->classes, metrics::Average::kMicro);
   e->weighted = metrics::AverageOf(e->classes, metrics::Average::kWeighted);
-  e->macro_f1 = e->macro.f1;
-  e->micro_f1 = e->micro.f1;
-  e->weighted_f1 = e->weighted.f1;
   const auto labels = static_cast<std::ptrdiff_t>(names.size());
   idx_t exact = 0;
   for (idx_t r = 0; r < e->rows; ++r) {
@@ -240,16 +237,16 @@ std::vector<TrainMetric> MetricsOf(const ClassifierEval& e) {
       return {{"mse", e.mse}, {"pearson", e.pearson}, {"spearman", e.spearman}};
     case ProblemType::kMultiLabel:
       return {{"accuracy", e.accuracy}, {"auc", e.auc},           {"exact_match", e.exact_match},
-              {"macro_f1", e.macro_f1}, {"micro_f1", e.micro_f1}, {"weighted_f1", e.weighted_f1}};
+              {"macro_f1", e.macro.f1}, {"micro_f1", e.micro.f1}, {"weighted_f1", e.weighted.f1}};
     case ProblemType::kInferred:
     case ProblemType::kSingleLabel:
       break;
   }
   return {{"accuracy", e.accuracy},
           {"auc", e.auc},
-          {"macro_f1", e.macro_f1},
+          {"macro_f1", e.macro.f1},
           {"mcc", e.mcc},
-          {"weighted_f1", e.weighted_f1}};
+          {"weighted_f1", e.weighted.f1}};
 }
 
 std::vector<std::string> MetricNames(ProblemType problem) {

@@ -270,7 +270,7 @@ TEST_F(SharedEvaluations, OfClassesHaveTheBitsOfOneProcess) {
       Predictions all;
       const ClassifierEval e = EvaluateClassifier(context, o, &all);
       EXPECT_EQ(e.in_windows, tokens == 0 ? 0 : 10);
-      std::string text = Exact({e.loss, e.accuracy, e.auc, e.macro_f1, e.mcc});
+      std::string text = Exact({e.loss, e.accuracy, e.auc, e.macro.f1, e.mcc});
       for (const Prediction& one : all.rows) text += Exact(one.scores);
       return text;
     });

@@ -39,9 +39,9 @@ NamedEvaluation NameMetrics(const ClassifierEval& result) {
     return named;
   }
   m.push_back({"accuracy", result.accuracy});
-  m.push_back({"macro_f1", result.macro_f1});
-  m.push_back({"micro_f1", result.micro_f1});
-  m.push_back({"weighted_f1", result.weighted_f1});
+  m.push_back({"macro_f1", result.macro.f1});
+  m.push_back({"micro_f1", result.micro.f1});
+  m.push_back({"weighted_f1", result.weighted.f1});
   if (result.problem == ProblemType::kSingleLabel) m.push_back({"mcc", result.mcc});
   m.push_back({"auc", result.auc});
   m.push_back({"average_precision", result.average_precision});
