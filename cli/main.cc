@@ -90,6 +90,7 @@ int Run(int argc, char** argv) {
     }
     Fail(ErrorCode::kUsage, "{}", UsageMessage(app, words, error));
   }
+  RefuseContradictions(app);
   RefuseIdleOptions(app);
   const bool others = World::LaunchedRanks() != 1;
   if (others && RanksOf(app) == UnderMpirun::kFirst && World::LaunchedRank() > 0) return 0;

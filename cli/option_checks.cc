@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "cli/check.h"
+#include "cli/help.h"
+#include "longspan/files.h"
 
 namespace longspan::cli {
 namespace {
@@ -171,6 +173,24 @@ void RefuseIdleOptions(const CLI::App& app) {
     }
     RefuseIdleOptions(*command);
   }
+}
+
+void RefuseContradictions(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_multi_option_policy() != CLI::MultiOptionPolicy::TakeLast) continue;
+    if (option->get_expected_max() > 1) continue;  // a list, whose values follow each other
+    const std::string kind = Placeholder(*option);
+    if (kind != "DIR" && kind != "FILE") continue;  // a setting: the last one counts
+    const std::vector<std::string>& given = option->results();
+    if (given.size() < 2) continue;
+    const auto other = std::find_if(given.begin(), given.end(), [&given](const std::string& value) {
+      return value != given.front();
+    });
+    Check(other == given.end(), ErrorCode::kUsage, "{} is given twice: {} and {}; give one",
+          option->get_name(), io::Escape(given.front()),
+          other == given.end() ? "" : io::Escape(*other));
+  }
+  for (const CLI::App* command : app.get_subcommands()) RefuseContradictions(*command);
 }
 
 std::vector<std::string> MarkedWords(std::vector<std::string> words) {

@@ -40,6 +40,11 @@ std::string WithoutMarks(std::string message);
 // given or not. RefuseIdleOptions calls it where it is given.
 void CheckStrideHasWindows(const CLI::App& command, std::string_view overflow);
 
+// kUsage for an option that names one folder or file, of the command that `app` has parsed, and is
+// given two: results would be where nobody looks for them, or another model's. The same one again
+// is no contradiction. Of settings the last one counts, so that a script may append one.
+void RefuseContradictions(const CLI::App& app);
+
 // A whole number from `least`, said in words instead of as a range that ends nowhere.
 CLI::Validator AtLeast(long long least);
 

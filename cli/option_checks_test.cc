@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/help.h"
+#include "tests/support/files.h"
 
 namespace longspan::cli {
 namespace {
@@ -132,6 +134,37 @@ TEST_F(OptionValues, AfterAnEqualsSignMayBeEmpty) {
   EXPECT_THAT(Parse({"embed", "--model=", "x"}), HasSubstr("--model: needs a value, it is empty"));
   EXPECT_THAT(Parse({"embed", "-m", "M", "--text=", "--normalize"}), IsEmpty());
   EXPECT_THAT(app.get_subcommand("embed")->get_option("--text")->results(), ElementsAre(""));
+}
+
+TEST_F(OptionValues, OfAnOptionThatNamesAPlaceContradictEachOther) {
+  std::set<std::string> tried;
+  ForEachCommand([&](CLI::App& command, const Words&) {
+    for (CLI::Option* option : command.get_options(TakesValues)) {
+      const std::string value = Placeholder(*option);
+      const bool one = option->get_expected_max() == 1 && (value == "DIR" || value == "FILE") &&
+                       option->get_multi_option_policy() != CLI::MultiOptionPolicy::TakeAll;
+      const std::string name = option->get_name();
+      option->add_result("1");
+      option->add_result("1");
+      EXPECT_NO_THROW(RefuseContradictions(command)) << command.get_name() << " " << name;
+      option->add_result("2");
+      if (one) {
+        tried.insert(command.get_name() + " " + name);
+        EXPECT_TRUE(test::Throws([&] { RefuseContradictions(command); }, ErrorCode::kUsage,
+                                 name + " is given twice: 1 and 2; give one"))
+            << command.get_name();
+      } else {
+        EXPECT_NO_THROW(RefuseContradictions(command)) << command.get_name() << " " << name;
+      }
+      option->clear();
+    }
+  });
+  EXPECT_THAT(tried, testing::IsSupersetOf({"embed --output", "generate --model", "lm --output",
+                                            "lm --eval", "eval --predictions"}));
+  for (const char* more : {"embed --text", "tokenize --file", "lm --train", "lm --steps",
+                           "generate --prompt", "eval --tokens"}) {
+    EXPECT_FALSE(tried.contains(more)) << more;
+  }
 }
 
 }  // namespace

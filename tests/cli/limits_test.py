@@ -241,6 +241,14 @@ class Options(Case):
                 self.fails(2, *train, option, value, says=[option[2:]])
         self.fails(2, "-t", "", "info", self.start)
 
+    def test_two_places_for_one_are_refused(self):
+        self.fails(2, "tokenize", "-m", "bytes", "-m", self.start, "a", says=["--model is given twice: bytes and"])
+        self.fails(2, "init", "-o", self.dir / "a", "-o", self.dir / "b", says=["--output is given twice: ", "give one"])
+        self.ok("tokenize", "-m", "bytes", "-m", "bytes", "a", "--json", "--json")
+        # Of settings the last one counts: a script may append it.
+        self.assertEqual(self.ok("tokenize", "-m", "bytes", "abcd", "--ids", "--tokens", "9", "--tokens", "2",
+                                 "--overflow", "error", "--overflow", "truncate").count(" "), 1)
+
     def test_ranges_are_said_in_words(self):
         for value in ("-1", "-3", "1.5", "x"):
             self.fails(2, "embed", "-m", self.start, "--text", "a", "--tokens", value,
