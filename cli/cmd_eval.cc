@@ -177,7 +177,7 @@ void RegisterEval(CLI::App* command, const Globals& globals, Action& action) {
                    "(512 of a Reformer language model)")
       ->check(AtLeast(0))
       ->capture_default_str();
-  command->add_option("--task", c->task, "What is measured: embed, rerank, or what the head does")
+  command->add_option("--task", c->task, "What is measured: embed, rerank, or the head's task")
       ->check(CLI::IsMember({"auto", "embed", "rerank"}))
       ->type_name("NAME")
       ->capture_default_str();

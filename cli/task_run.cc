@@ -106,10 +106,9 @@ void AddTaskOptions(CLI::App& command, TaskCommand& c) {
   TaskOptions& o = c.options;
   BeginGroup(&command, heading::kRows);
   command
-      .add_option(
-          "--global", c.global,
-          "Global tokens: none, first:N, question, every:N, ids:1,2, token:ID, token:TEXT, head, "
-          "or auto: as trained, else head")
+      .add_option("--global", c.global,
+                  "Global tokens: none, first:N, question, every:N, positions:1,2, token:ID|TEXT, "
+                  "head, or auto: as trained, else head")
       ->capture_default_str();
   command.add_option("--overflow", c.overflow,
                      "A text that is longer than a row: window, truncate or error");

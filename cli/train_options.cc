@@ -213,11 +213,10 @@ void AddSelectionOptions(CLI::App* command, TrainCommand* c) {
 
 void AddGlobalOption(CLI::App* command, const std::string& automatic, std::string* global) {
   command
-      ->add_option(
-          "--global", *global,
-          "Global tokens: none, first:N, every:N, ids:A,B, token:ID, head, or auto: as the folder "
-          "says, else " +
-              automatic)
+      ->add_option("--global", *global,
+                   "Global tokens: none, first:N, every:N, positions:A,B, token:ID, head, or auto: "
+                   "the folder's, else " +
+                       automatic)
       ->capture_default_str();
 }
 

@@ -25,7 +25,8 @@ namespace longspan {
 //   first:N     the first N tokens that are not hidden
 //   question    all tokens before the first separator
 //   every:N     the tokens at positions 0, N, 2N, ...
-//   ids:1,2,7   the tokens at these positions
+//   ids:1,2,7   the tokens at these positions of a row, from 0, which are no ids of a vocabulary;
+//               positions:1,2,7 reads as the same
 //   token:ID    every token with this id; token:TEXT, with the tokenizer's spelling, works too
 struct GlobalRule {
   // As the rule's text above names them.

@@ -24,7 +24,7 @@ class RowOptions(TypedDict, total=False):
         "error". The default suits the task: windows, and an error for multiple choice.
     stride: tokens that neighbouring windows share.
     global_tokens: which tokens see all others, of Longformers: "auto", "head", "none", "first:N",
-        "question", "every:N", "ids:1,2,7" or "token:TEXT". "auto" is the rule of the training, where
+        "question", "every:N", "positions:1,2,7" or "token:TEXT". "auto" is the rule of the training, where
         the model's folder says it (ModelInfo's global_rule), and otherwise "head", what the head
         needs.
     batch_tokens: tokens of the rows that run together, padding included.

@@ -17,7 +17,8 @@ namespace longspan {
 namespace {
 
 constexpr const char* kForms =
-    "auto, head, none, first:N, question, every:N, ids:1,2,... (positions), token:ID or token:TEXT";
+    "auto, head, none, first:N, question, every:N, positions:1,2,... (also ids:), token:ID or "
+    "token:TEXT";
 
 using Kind = GlobalRule::Kind;
 struct Form {
@@ -30,7 +31,7 @@ constexpr Form kNames[] = {
     {Kind::kFirst, "first", 1}, {Kind::kQuestion, "question", -1},
     {Kind::kEvery, "every", 1}, {Kind::kPositions, "ids", 0},
     {Kind::kToken, "token", 0}, {Kind::kChoices, "choices", -1},
-    {Kind::kHead, "head", -1},
+    {Kind::kHead, "head", -1},  {Kind::kPositions, "positions", 0},  // read; files say "ids"
 };
 
 std::vector<idx_t> ParseNumbers(std::string_view list, std::string_view whole, idx_t least) {
@@ -165,8 +166,10 @@ void GlobalPolicy::Apply(const TextModelInfo& model, std::span<const std::int32_
 void GlobalPolicy::CheckPositions(const TextModelInfo& model, idx_t tokens) const {
   if (of_model_ || !model.global_tokens || rule_.kind != Kind::kPositions) return;
   const idx_t last = *std::max_element(rule_.numbers.begin(), rule_.numbers.end());
-  Check(last < tokens, ErrorCode::kUsage, "global: position {} is not one of {} tokens", last,
-        tokens);
+  Check(last < tokens, ErrorCode::kUsage,
+        "global: position {} is not one of {} tokens; positions: (and ids:) count the tokens of a "
+        "row from 0, token:{} is the token with that id",
+        last, tokens, last);
 }
 
 void GlobalPolicy::Mark(const TextModelInfo& model, Batch* batch) const {

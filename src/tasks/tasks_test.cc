@@ -166,7 +166,9 @@ TEST(TaskModelRun, GlobalPositionsMustBeThoseOfSomeText) {
       [&] {
         classify({Text(10, 1), Text(11, 2)});
       },
-      ErrorCode::kUsage, "global: position 20 is not one of 13 tokens"));
+      ErrorCode::kUsage,
+      "global: position 20 is not one of 13 tokens; positions: (and ids:) count the tokens of a "
+      "row from 0, token:20 is the token with that id"));
 }
 
 TEST(TaskModelOptions, AreChecked) {

@@ -210,7 +210,10 @@ TEST(GlobalPolicyTest, NamesAndWhatTheyMark) {
   EXPECT_THAT(Roles("first:3", ids), ElementsAre(2, 2, 2, 1, 1, 1, 1, 1, 0, 0));
   EXPECT_THAT(Roles("question", ids), ElementsAre(2, 2, 2, 1, 1, 1, 1, 1, 0, 0));
   EXPECT_THAT(Roles("every:4", ids), ElementsAre(2, 1, 1, 1, 2, 1, 1, 1, 0, 0));
-  EXPECT_THAT(Roles("ids:1,5,9", ids), ElementsAre(1, 2, 1, 1, 1, 2, 1, 1, 0, 0));
+  for (const char* places : {"ids:1,5,9", "positions:1,5,9"}) {
+    EXPECT_THAT(Roles(places, ids), ElementsAre(1, 2, 1, 1, 1, 2, 1, 1, 0, 0)) << places;
+    EXPECT_EQ(GlobalRule::Parse(places).Name(), "ids:1,5,9");
+  }
   EXPECT_THAT(Roles("token:7", ids), ElementsAre(1, 2, 1, 1, 1, 1, 2, 1, 0, 0));
   EXPECT_THAT(Roles("first:2", {1, 1, 0, 5, 6}), ElementsAre(0, 0, 2, 2, 1));
   for (const char* name :
