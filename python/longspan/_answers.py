@@ -10,6 +10,7 @@ import numpy as np
 from ._errors import UsageError
 from ._model_base import ModelBase, RowOptions, Text, TextOrPair, many, text_of
 from ._native import _models
+from ._option_names import speaks
 from ._progress import Bar
 from .results import (
     Answer,
@@ -30,33 +31,76 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+# What help() tells about the options of all these.
+_ROWS = "longspan.models.RowOptions"
+
+
+class TopOptions(RowOptions, total=False):
+    """RowOptions, and top: the program's spelling of top_k."""
+
+    top: int
+
+
+class AnswerOptions(TopOptions, total=False):
+    """TopOptions, and max_answer: the program's spelling of max_answer_tokens."""
+
+    max_answer: int
+
+
+class TagOptions(RowOptions, total=False):
+    """RowOptions, and aggregate: the program's spelling of aggregation."""
+
+    aggregate: str
+
+
+def _check_top(function: str, top_k: int | None) -> None:
+    if top_k is not None and top_k < 1:
+        raise UsageError(f"{function}: top_k is {top_k!r}, need at least 1, or None")
+
+
 class Answers(ModelBase):
     """classify() and its neighbours."""
 
     @overload
     def classify(
-        self, texts: TextOrPair, *, show_progress_bar: bool | None = ..., **rows: Unpack[RowOptions]
+        self,
+        texts: TextOrPair,
+        *,
+        top_k: int | None = ...,
+        show_progress_bar: bool | None = ...,
+        **rows: Unpack[TopOptions],
     ) -> Classification: ...
     @overload
     def classify(
         self,
         texts: list[Any],
         *,
+        top_k: int | None = ...,
         show_progress_bar: bool | None = ...,
-        **rows: Unpack[RowOptions],
+        **rows: Unpack[TopOptions],
     ) -> list[Classification]: ...
+    @speaks("classify", RowOptions, _ROWS)
     def classify(
-        self, texts: Any, *, show_progress_bar: bool | None = None, **rows: Unpack[RowOptions]
+        self,
+        texts: Any,
+        *,
+        top_k: int | None = None,
+        show_progress_bar: bool | None = None,
+        **rows: Unpack[TopOptions],
     ) -> Classification | list[Classification]:
-        """The class of a text, or of each of a list. A tuple of two texts is a pair."""
+        """The class of a text, or of each of a list. A tuple of two texts is a pair.
+
+        top_k: so many labels, the best ones, are in `scores`; None: all.
+        """
         given, single = many("texts", texts)
+        _check_top("classify", top_k)
         task = self._task(rows)
         with Bar(show_progress_bar, "tokens", "classify") as bar:
             found = task.classify(given, self._call(bar.update if bar.shown else None))
         kind = task.scores
         results = [
             Classification(
-                self._scores(scores),
+                dict(list(self._scores(scores).items())[:top_k]),
                 kind,
                 tuple(Window(s, e, tokens, self._scores(of)) for s, e, tokens, of in windows),
             )
@@ -64,6 +108,7 @@ class Answers(ModelBase):
         ]
         return results[0] if single else results
 
+    @speaks("explain", RowOptions, _ROWS)
     def explain(self, text: TextOrPair, **rows: Unpack[RowOptions]) -> Explanation:
         """Why a text has its class: each sentence is left out in turn, and the model asked again.
 
@@ -90,19 +135,20 @@ class Answers(ModelBase):
 
     @overload
     def token_classify(
-        self, texts: TextOrPair, *, aggregation: str = ..., **rows: Unpack[RowOptions]
+        self, texts: TextOrPair, *, aggregation: str = ..., **rows: Unpack[TagOptions]
     ) -> Entities: ...
     @overload
     def token_classify(
-        self, texts: list[Any], *, aggregation: str = ..., **rows: Unpack[RowOptions]
+        self, texts: list[Any], *, aggregation: str = ..., **rows: Unpack[TagOptions]
     ) -> list[Entities]: ...
+    @speaks("token_classify", RowOptions, _ROWS)
     def token_classify(
-        self, texts: Any, *, aggregation: str = "simple", **rows: Unpack[RowOptions]
+        self, texts: Any, *, aggregation: str = "simple", **rows: Unpack[TagOptions]
     ) -> Entities | list[Entities]:
         """The spans of a text that have a class ("O" is none), or those of each of a list.
 
         aggregation: how tokens become spans, as in transformers: "none", "simple", "first",
-        "average" or "max".
+        "average" or "max". The program calls this option `aggregate`.
         """
         given, single = many("texts", texts)
         found = self._task(rows).token_classify(given, aggregation, self._call())
@@ -114,13 +160,14 @@ class Answers(ModelBase):
             )
         return results[0] if single else results
 
+    @speaks("rerank", RowOptions, _ROWS)
     def rerank(
         self,
         query: str,
         texts: Sequence[Text],
         *,
         top_k: int | None = None,
-        **rows: Unpack[RowOptions],
+        **rows: Unpack[TopOptions],
     ) -> list[Ranked]:
         """The texts in the order of their relevance to `query`, the best first; top_k: so many.
 
@@ -129,8 +176,7 @@ class Answers(ModelBase):
         has the score of its best one.
         """
         given, _ = many("texts", list(texts) if isinstance(texts, tuple) else texts)
-        if top_k is not None and top_k < 1:
-            raise UsageError(f"rerank: top_k is {top_k!r}, need at least 1, or None")
+        _check_top("rerank", top_k)
         reranker = _models.Reranker.make(self._task(rows))
         if not given:
             return []
@@ -139,6 +185,7 @@ class Answers(ModelBase):
 
     # ---- answers, choices, missing words --------------------------------------------------------
 
+    @speaks("qa", RowOptions, _ROWS)
     def qa(
         self,
         question: str | Sequence[str],
@@ -147,7 +194,7 @@ class Answers(ModelBase):
         top_k: int = 1,
         max_answer_tokens: int = 30,
         may_be_none: bool = False,
-        **rows: Unpack[RowOptions],
+        **rows: Unpack[AnswerOptions],
     ) -> Any:
         """The part of `context` that answers `question`: an Answer; with top_k > 1 a list of them,
         the best first; of lists of questions (and one context, or as many) a list of these.
@@ -185,6 +232,7 @@ class Answers(ModelBase):
         choices: Sequence[Sequence[str]],
         **rows: Unpack[RowOptions],
     ) -> list[Choice]: ...
+    @speaks("multiple_choice", RowOptions, _ROWS)
     def multiple_choice(
         self, question: Any, choices: Any, **rows: Unpack[RowOptions]
     ) -> Choice | list[Choice]:
@@ -205,14 +253,15 @@ class Answers(ModelBase):
 
     @overload
     def fill_mask(
-        self, texts: Text, *, top_k: int = ..., **rows: Unpack[RowOptions]
+        self, texts: Text, *, top_k: int = ..., **rows: Unpack[TopOptions]
     ) -> Filled: ...
     @overload
     def fill_mask(
-        self, texts: list[Any], *, top_k: int = ..., **rows: Unpack[RowOptions]
+        self, texts: list[Any], *, top_k: int = ..., **rows: Unpack[TopOptions]
     ) -> list[Filled]: ...
+    @speaks("fill_mask", RowOptions, _ROWS)
     def fill_mask(
-        self, texts: Any, *, top_k: int = 5, **rows: Unpack[RowOptions]
+        self, texts: Any, *, top_k: int = 5, **rows: Unpack[TopOptions]
     ) -> Filled | list[Filled]:
         """The top_k best tokens for each mask of a text, or of each of a list.
 

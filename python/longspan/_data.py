@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import numbers
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     # Rows by the names of their fields, or values in an order that the task has: (text, label).
     Rows = Iterable[Union[Mapping[str, Any], tuple[Any, ...]]]
-    # Paths of files and folders, rows, or a DataFrame of pandas.
+    # Paths of files and folders, rows, a DataFrame of pandas, or a column of texts.
     Data = Union[PathLike, Iterable[PathLike], Rows, Any]
 
 
@@ -27,6 +28,26 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"a value of type {type(value).__name__} is no text, number or list")
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether pandas writes this where there is no value: NaN, NaT, NA."""
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, numbers.Real) and bool(value != value)
+
+
+def _records(frame: Any) -> list[dict[str, Any]]:
+    """The rows of a DataFrame, without the fields that have no value."""
+    return [
+        {str(name): value for name, value in row.items() if not _is_missing(value)}
+        for row in frame.to_dict("records")
+    ]
+
+
+def _is_column(data: Any) -> bool:
+    """Whether these are a Series of pandas, or an array of one axis."""
+    return hasattr(data, "tolist") and getattr(data, "ndim", 0) == 1
 
 
 def _is_path(value: Any) -> bool:
@@ -50,6 +71,10 @@ _FORMS: dict[str, list[list[tuple[str, str]]]] = {
 }
 _SCORED = [("first_field", "sentence1"), ("second_field", "sentence2"), ("score_field", "score")]
 _LABELLED = [[("text_field", "text"), ("label_field", "label")]]
+
+
+# Tasks that learn from texts alone: columns of pandas and arrays are such, lists are paths.
+_OF_TEXTS = ("lm", "mlm")
 
 
 class DataFiles:
@@ -80,14 +105,20 @@ class DataFiles:
         if _is_path(data):
             return [fspath(place, data)]
         if hasattr(data, "to_dict") and hasattr(data, "columns"):
-            data = data.to_dict("records")
+            data = _records(data)
         if isinstance(data, Mapping) or not isinstance(data, Iterable):
+            parts = " or ".join(f"[{key!r}]" for key in data) if isinstance(data, Mapping) else ""
+            advice = f"; give one part of it: {parts}" if 0 < len(parts) <= 80 else ""
             raise TypeError(
-                f"{place} is {type(data).__name__}, need paths, or a list of rows"
+                f"{place} is {type(data).__name__}, need paths, or a list of rows{advice}"
             )
+        texts = self._task in _OF_TEXTS and _is_column(data)
         rows = list(data)
         if not rows:
             raise UsageError(f"{place} is empty")
+        if texts:
+            field = self._options.get("text_field") or "text"
+            return [self._write(name, place, [{field: text} for text in rows])]
         if all(_is_path(row) for row in rows):
             return [fspath(f"{place}[{i}]", row) for i, row in enumerate(rows)]
         return [self._write(name, place, rows)]
@@ -100,6 +131,13 @@ class DataFiles:
                 f"{self._function}: {name} is {len(paths)} paths, need one file or one folder"
             )
         return paths[0]
+
+    def by_rows(self, line: str) -> str:
+        """A message with the places of rows in memory: train[2] for the third line of its file."""
+        if self._folder is None:
+            return line
+        place = re.escape(self._folder.name) + r"/(\w+)\.jsonl(?::(\d+))?"
+        return re.sub(place, lambda m: m[1] + (f"[{int(m[2]) - 1}]" if m[2] else ""), line)
 
     def _write(self, name: str, place: str, rows: list[Any]) -> str:
         if self._folder is None:

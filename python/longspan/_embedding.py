@@ -11,6 +11,7 @@ from . import _vectors
 from ._errors import UsageError
 from ._model_base import ModelBase, RowOptions, Text, many, remember
 from ._native import _models
+from ._option_names import speaks
 from ._progress import Bar
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Embeds(ModelBase):
         ranges: ArrayLike | None = ...,
         **rows: Unpack[RowOptions],
     ) -> Any: ...
+    @speaks("encode", RowOptions, "longspan.models.RowOptions")
     def encode(
         self,
         inputs: Text | Sequence[Text] | NDArray[Any],
@@ -138,7 +140,7 @@ class Embeds(ModelBase):
         vectors = _vectors.cut(vectors, truncate_dim)
         if normalize_embeddings and not in_model:
             vectors = _vectors.unit(vectors)
-        packed = _vectors.quantize(vectors, precision, ranges)
+        packed = _vectors.quantize(vectors, precision, ranges, frames=2)
         result: Any = packed[0] if single else packed
         if convert_to_tensor or not convert_to_numpy:
             result = _tensor(result)

@@ -10,7 +10,6 @@ import numpy as np
 
 from . import _vectors
 from ._native import _models, call_options, named
-from ._option_names import unknown_option
 
 Text = Union[str, bytes]
 TextOrPair = Union[str, bytes, tuple[Union[str, bytes], Union[str, bytes]]]
@@ -28,6 +27,7 @@ class RowOptions(TypedDict, total=False):
         the model's folder says it (ModelInfo's global_rule), and otherwise "head", what the head
         needs.
     batch_tokens: tokens of the rows that run together, padding included.
+    tokens, global_: the program's spellings of max_length and global_tokens.
     """
 
     max_length: int
@@ -35,6 +35,8 @@ class RowOptions(TypedDict, total=False):
     stride: int
     global_tokens: str
     batch_tokens: int
+    tokens: int
+    global_: str
 
 
 class ModelBase:
@@ -76,7 +78,6 @@ class ModelBase:
         return call_options(self.threads, self.memory_limit, progress, cancel)
 
     def _task(self, rows: Mapping[str, Any]) -> _models.TaskModel:
-        check_rows("rows", rows)
         options = named({**self._rows, **rows})
         key = tuple(sorted(options.items()))
         task = self._tasks.get(key)
@@ -99,18 +100,14 @@ def remember(cache: dict[tuple[Any, ...], Any], key: tuple[Any, ...], value: Any
         cache[key] = value
 
 
-def check_rows(function: str, rows: Mapping[str, Any]) -> None:
-    """TypeError for a name that RowOptions has not."""
-    for name in rows:
-        if name not in RowOptions.__annotations__:
-            known = RowOptions.__annotations__
-            raise unknown_option(function, name, known, "longspan.models.RowOptions")
-
-
 def many(name: str, texts: Any) -> tuple[list[Any], bool]:
     """A list of what was given, and whether that was one: a text, or a pair as a tuple."""
     if isinstance(texts, (str, bytes, tuple)):
         return [texts], True
+    if hasattr(texts, "columns") and hasattr(texts, "to_dict"):
+        raise TypeError(
+            f"{name} is a DataFrame, need a text or a list of texts, such as a column of it"
+        )
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
         raise TypeError(f"{name} is {type(texts).__name__}, need a text or a list of texts")
     return [str(t) if isinstance(t, np.str_) else t for t in texts], False

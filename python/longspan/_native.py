@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Union
 
-from ._errors import Error, UsageError
+from ._errors import Error
 from ._runtime import get_threads, names_threads
 
 if importlib.util.find_spec(f"{__package__}._models") is None:
@@ -30,14 +30,12 @@ __all__ = [
     "fspath",
     "in_python",
     "named",
-    "parse_bytes",
     "python_names",
     "rank_and_threads",
 ]
 
 if TYPE_CHECKING:
     PathLike = Union[str, "os.PathLike[str]"]
-
 
 
 def _leave_ranks() -> None:
@@ -56,21 +54,6 @@ _LATE = (
     "longspan.train waits until all processes that mpirun has started have called it; if one of "
     "them never does, call it in all, or set LONGSPAN_MPI=0 so that each trains by itself"
 )
-
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-
-
-def parse_bytes(name: str, size: int | str | None) -> int | None:
-    """Bytes of an integer, or of a text as the program reads it: "512M", "4G" (powers of 1024)."""
-    if size is None or isinstance(size, int):
-        return size
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)([KMGT]?)", size) if isinstance(size, str) else None
-    if match is None:
-        raise UsageError(
-            f"{name}: {size!r} is not a number of bytes, alone or with K, M, G or T: 512M, 4G"
-        )
-    return int(float(match[1]) * 2 ** _UNITS[match[2]])
-
 
 def rank_and_threads(threads: int | None) -> tuple[int, int | None]:
     """The number of this process among those that mpirun started, and the threads of a call that
@@ -103,18 +86,21 @@ def call_options(
 
 
 def in_python(line: str) -> str:
-    """A message with the names that options have here: held_out for --held-out."""
-    return re.sub(r"(?<![\w-])--([a-z][a-z-]*[a-z])", lambda m: m[1].replace("-", "_"), line)
+    """A message with the names that options have here: held_out for --held-out. Commands of the
+    program, between backticks, stay as they are."""
+    option = r"`longspan [^`]*`|(?<![\w-])--([a-z][a-z-]*[a-z])"
+    return re.sub(option, lambda m: m[1].replace("-", "_") if m[1] else m[0], line)
 
 
 @contextlib.contextmanager
-def python_names() -> Iterator[None]:
-    """Options in the messages of errors by their names here, as in_python has them."""
+def python_names(also: Callable[[str], str] = str) -> Iterator[None]:
+    """Options in the messages of errors by their names here, as in_python has them. also: what
+    else is done with a message."""
     try:
         yield
     except Error as error:
         line = str(error)
-        ours = in_python(line)
+        ours = also(in_python(line))
         if ours == line:
             raise
         raise type(error)(ours) from None

@@ -6,7 +6,13 @@ import importlib
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, Union
+
+from ._errors import UsageError
+
+# None: if stderr is a terminal, and in a notebook. The program's names mean the same.
+Show = Union[bool, str, None]
+_NAMES: dict[str, bool | None] = {"auto": None, "bar": True, "plain": True, "none": False}
 
 
 def _in_notebook() -> bool:
@@ -18,24 +24,37 @@ def _watched() -> bool:
     return _in_notebook() or (sys.stderr is not None and sys.stderr.isatty())
 
 
+def _listed() -> str:
+    return " or ".join(map(repr, _NAMES))
+
+
 # Between two lines of plain progress, but for the last one.
 _SECONDS_BETWEEN = 0.1
 
 
 class Bar:
-    """Shows how much of `total` is done. `show` None: if stderr is a terminal, and in a notebook.
+    """Shows how much of `total` is done. `show` None: if stderr is a terminal, and in a notebook;
+    "plain": text, even where tqdm is installed. UsageError for a name that is none.
 
     Use it in a `with` statement, and call `update(done, total)`.
     """
 
-    def __init__(self, show: bool | None, unit: str, what: str = "") -> None:
+    def __init__(self, show: Show, unit: str, what: str = "") -> None:
         self._bar: Any = None
         self._plain = False
         self._width = 0  # of the line that the cursor stands in; 0: it stands in an empty one
         self._next = 0.0  # when that line may be written again
         self._unit = unit
         self._what = what or unit
-        if show is False or (show is None and not _watched()):
+        if isinstance(show, str) and show not in _NAMES:
+            raise UsageError(
+                f"{self._what}: progress is {show!r}, need True, False, None, {_listed()}"
+            )
+        wish = _NAMES[show] if isinstance(show, str) else show
+        if not (_watched() if wish is None else wish):
+            return
+        if show == "plain":
+            self._plain = True
             return
         try:
             tqdm = importlib.import_module("tqdm.auto").tqdm

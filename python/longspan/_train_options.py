@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ._errors import UsageError
-from ._option_names import unknown_option
+from ._option_names import translate, unknown_option
 
 if TYPE_CHECKING:
     from ._native import PathLike
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 class ReadOptions(TypedDict, total=False):
     """How files are read; docs/reference/data.md has the rules.
 
+    The program's spellings are accepted too: text_column (text_field), label_column (label_field),
+    text_pair_column and text_pair_field (pair_field).
+
     format: "auto" (as a file's name ends), "text", "csv", "tsv", "jsonl" or "json".
     encoding: "utf-8", or any name that iconv knows; "bytes" keeps every byte of prose.
     text_field, label_field, pair_field: columns of tables, fields of JSON: "text", "label", and
         "text_pair" where rows have it; "" reads no second text.
         Of "rerank" the first two are the text and its relevance.
     label_separator: between the names of a set of labels in tables: "|", "classify".
-    max_line_bytes: the largest line or row that is accepted; 64 MiB.
+    max_line_bytes: the largest line or row that is accepted, or "16M"; 64 MiB.
     skip_bad: leave out rows that cannot be used, and count them.
     """
 
@@ -31,8 +34,12 @@ class ReadOptions(TypedDict, total=False):
     label_field: str
     pair_field: str
     label_separator: str
-    max_line_bytes: int
+    max_line_bytes: int | str
     skip_bad: bool
+    text_column: str
+    label_column: str
+    text_pair_column: str
+    text_pair_field: str
 
 
 class TaskOptions(ReadOptions, total=False):
@@ -59,6 +66,12 @@ class TaskOptions(ReadOptions, total=False):
     mask_share: of the tokens, "mlm". documents: where one ends: "file", "blank-line", "line", and
         "joined" for "lm". packed: rows of whole documents that do not see each other.
     attention, num_hashes, strict: of Reformers, as longspan.load has them; "lm" in trainings.
+
+    Lists of names or numbers may be one text with commas, as the program takes them. Its other
+    spellings are accepted too: global_ (global_tokens), max_answer (max_answer_tokens),
+    token_column and tag_column (word_field and tag_field, or a number: word_column and tag_column),
+    columns (the fields of pairs, or "query,text,label" of "rerank"), scored_columns ("embed"),
+    list_columns ("rerank").
     """
 
     overflow: str
@@ -69,8 +82,8 @@ class TaskOptions(ReadOptions, total=False):
     tag_field: str
     span_field: str
     word_column: int
-    tag_column: int
-    label_names: list[str]
+    tag_column: int | str
+    label_names: list[str] | str
     max_answer_tokens: int
     anchor_field: str
     positive_field: str
@@ -83,7 +96,7 @@ class TaskOptions(ReadOptions, total=False):
     scale: float
     margin: float
     distance: str
-    matryoshka: list[int]
+    matryoshka: list[int] | str
     pooling: str
     anchor_prompt: str
     text_prompt: str
@@ -94,6 +107,12 @@ class TaskOptions(ReadOptions, total=False):
     attention: str
     num_hashes: int
     strict: bool
+    global_: str
+    max_answer: int
+    token_column: int | str
+    columns: list[str] | str
+    scored_columns: list[str] | str
+    list_columns: list[str] | str
 
 
 class TrainOptions(TaskOptions, total=False):
@@ -131,6 +150,10 @@ class TrainOptions(TaskOptions, total=False):
         mapping, "classify", "token-classify". label_smoothing: the share of each target that is
         spread over all, "classify".
     tokenizer: a folder, or "bytes", "lm".
+
+    Times are seconds, or texts such as "30m" and "1h30m". The program's spellings are accepted too:
+    lr (learning_rate), head_lr (head_learning_rate), max_time (max_seconds), on_save_error ("stop"
+    or "continue": survive_save_error), keep_best (keep_last=False).
     """
 
     held_out: float
@@ -156,8 +179,8 @@ class TrainOptions(TaskOptions, total=False):
     beta2: float
     epsilon: float
     clip: float
-    train_only: list[str]
-    freeze: list[str]
+    train_only: list[str] | str
+    freeze: list[str] | str
     head_learning_rate: float
     dropout: float
     dtype: str
@@ -174,14 +197,19 @@ class TrainOptions(TaskOptions, total=False):
     extend: bool
     overwrite: bool
     survive_save_error: bool
-    first_save_seconds: float
-    max_seconds: float
+    first_save_seconds: float | str
+    max_seconds: float | str
     metric: str
     patience: int
     keep_last: bool
     class_weights: str | Mapping[str, float]
     label_smoothing: float
     tokenizer: PathLike
+    lr: float
+    head_lr: float
+    max_time: float | str
+    on_save_error: str
+    keep_best: bool
 
 
 class EvalOptions(TaskOptions, total=False):
@@ -191,12 +219,16 @@ class EvalOptions(TaskOptions, total=False):
         the advance of a language model's window. held_out: the last part (0, 1] of the text, which
         counts, "lm", "mlm". seed: of the masks, "mlm". lm_bias: False leaves out a Reformer's head
         bias, "lm", "mlm".
+
+    The program's spellings are accepted too: step (stride, "lm"), no_lm_bias (lm_bias=False).
     """
 
     tokens: int
     held_out: float
     seed: int
     lm_bias: bool
+    step: int
+    no_lm_bias: bool
 
 
 # Options that not every task has: those of trainings and evaluations, and those of one alone.
@@ -261,14 +293,16 @@ def _check(
             )
 
 
-def check_training(task: str, options: Mapping[str, Any]) -> None:
-    """UsageError for a task that is none, and for options that it has not; TypeError for names
-    that no task has."""
+def check_training(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options by their names here. UsageError for a task that is none, and for options that it
+    has not; TypeError for names that no task has."""
     if task not in _OF_TRAINING:
         raise UsageError(f"train: task is {task!r}, need {_listed(_OF_TRAINING)}")
+    options = translate("train", options, task)
     _check("train", task, options, TrainOptions, _TRAIN_ARGUMENTS, _OF_TRAINING)
     if "epochs" in options and "steps" in options:
         raise UsageError("train: give steps or epochs, not both")
+    return options
 
 
 # What is measured of a model with a head of this kind, if nobody says.
@@ -277,15 +311,16 @@ _OF_HEAD = {"none": "embed"}
 
 def check_evaluation(
     model: str, head: str, task: str | None, options: Mapping[str, Any]
-) -> str:
-    """The task that a model with this head is measured by; the same errors."""
+) -> tuple[str, dict[str, Any]]:
+    """The task that a model with this head is measured by, and the options; the same errors."""
     task = _OF_HEAD.get(head, head) if task is None else task
     if task not in _OF_EVALUATION:
         raise UsageError(f"evaluate: task is {task!r}, need {_listed(_OF_EVALUATION)}")
     if task != "embed" and head != ("classify" if task == "rerank" else task):
         raise UsageError(f"evaluate: {model} has the head {head!r}, which has no task {task!r}")
+    options = translate("evaluate", options, task)
     _check("evaluate", task, options, EvalOptions, _EVALUATE_ARGUMENTS, _OF_EVALUATION)
-    return task
+    return task, options
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -52,9 +52,10 @@ def cut(vectors: NDArray[np.float32], width: int | None) -> NDArray[np.float32]:
 
 
 def quantize(
-    vectors: NDArray[np.float32], precision: str, ranges: ArrayLike | None
+    vectors: NDArray[np.float32], precision: str, ranges: ArrayLike | None, frames: int = 1
 ) -> NDArray[Any]:
-    """Vectors (N, D) with fewer bits, by the library's rules: those of quantize_embeddings."""
+    """Vectors (N, D) with fewer bits, by the library's rules: those of quantize_embeddings.
+    frames: of the package between this one and a user's line, which warnings name."""
     check_precision(precision)
     if ranges is not None and precision not in ("int8", "uint8"):
         raise UsageError(f"ranges belong to the precisions int8 and uint8, not to {precision}")
@@ -73,7 +74,7 @@ def quantize(
             f"the ranges of {precision} come from {len(vectors)} vectors alone; give ranges, the "
             "least and the largest numbers of more",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=frames + 2,
         )
     steps = _models.ranges_of(vectors) if ranges is None else fp32_rows("ranges", ranges)
     signed = _models.quantize(vectors, "int8", steps)

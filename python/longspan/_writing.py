@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 from ._errors import UsageError
 from ._model_base import ModelBase, Text, many, text_of
 from ._native import _models, named
+from ._option_names import speaks
 from ._stream import TextStream
 from .results import Generation
 
@@ -28,6 +29,7 @@ class GenerateOptions(TypedDict, total=False):
     cache: False runs the whole text for every token. batch: prompts that run side by side; 8.
     beams: a beam search over so many, instead of drawing; the Generation's `beams` has all.
     length_penalty: exponent of the length by which the score of a beam is divided; 1.
+    temp, no_cache: the program's spellings of temperature and cache=False.
     """
 
     tokens: int
@@ -42,16 +44,12 @@ class GenerateOptions(TypedDict, total=False):
     batch: int
     beams: int | None
     length_penalty: float
+    temp: float
+    no_cache: bool
 
 
 def _checked(options: Any) -> dict[str, Any]:
-    """The options by name; TypeError for one that is none."""
-    for name in options:
-        if name not in GenerateOptions.__annotations__:
-            raise TypeError(
-                f"generate: unknown option {name!r}; there are "
-                f"{', '.join(GenerateOptions.__annotations__)}"
-            )
+    """The options that were given, by name."""
     given = named(dict(options))
     if "stop" in given:
         stop = given["stop"]
@@ -84,6 +82,7 @@ class Writes(ModelBase):
         on_text: Callable[[int, str], Any] | None = ...,
         **options: Unpack[GenerateOptions],
     ) -> list[Generation]: ...
+    @speaks("generate", GenerateOptions, "longspan.models.GenerateOptions")
     def generate(
         self,
         prompt: Any,

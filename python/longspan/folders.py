@@ -6,14 +6,17 @@ import html
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ._folders import parse_json
-from ._native import _models, call_options, fspath, named, parse_bytes, python_names
+from ._native import _models, call_options, fspath, named, python_names
+from ._option_names import speaks
 from .models import Model, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from typing_extensions import Unpack
 
     from ._native import PathLike
 
@@ -69,6 +72,13 @@ class NewModel:
         return load(self.path, **options)
 
 
+class InitSpellings(TypedDict, total=False):
+    """The program's spelling of family."""
+
+    arch: str
+
+
+@speaks("init_model")
 def init_model(
     output: PathLike,
     *,
@@ -76,7 +86,7 @@ def init_model(
     preset: str | None = None,
     config: PathLike | None = None,
     head: str | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | str | None = None,
     layers: int | None = None,
     width: int | None = None,
     heads: int | None = None,
@@ -85,6 +95,7 @@ def init_model(
     seed: int = 1,
     rotation_seed: int | None = None,
     overwrite: bool = False,
+    **spellings: Unpack[InitSpellings],
 ) -> NewModel:
     """Writes a new model with random weights into the folder `output`, which must be empty.
 
@@ -92,10 +103,11 @@ def init_model(
         or "camembert". preset: "tiny", "small" (the default) or "base". config: a config.json in
         the place of both.
     head: "lm", "mlm", "classify", "token-classify", "qa", "multiple-choice" or "none"; None: the
-        preset's. labels: names of a classifier's classes.
+        preset's. labels: names of a classifier's classes, or a text with commas between them.
     layers, width, heads, positions: sizes in the place of the preset's.
     tokenizer: a folder whose tokenizer the model gets. seed: the same one gives the same weights.
     rotation_seed: of a Reformer's LSH layers. overwrite: replace a model that is in the folder.
+    arch: the program's spelling of `family` is accepted too.
 
     UsageError for options that do not fit and a folder that is not empty, FormatError for a bad
     config or tokenizer.
@@ -107,7 +119,7 @@ def init_model(
             "preset": preset,
             "config": None if config is None else fspath("init_model: config", config),
             "head": head,
-            "labels": None if labels is None else list(labels),
+            "labels": labels,
             "layers": layers,
             "width": width,
             "heads": heads,
@@ -121,7 +133,7 @@ def init_model(
     with python_names():
         info, parameters, lines = _models.init_model(folder, options)
     for line in lines:
-        warnings.warn(line, RuntimeWarning, stacklevel=2)
+        warnings.warn(line, RuntimeWarning, stacklevel=3)
     return NewModel(Path(folder), parameters, info)
 
 
@@ -144,6 +156,14 @@ class Converted:
         return load(self.path, **options)
 
 
+class ConvertSpellings(TypedDict, total=False):
+    """The program's spellings of max_tokens and max_shard_bytes."""
+
+    max_pos: int
+    max_shard_size: int | str
+
+
+@speaks("convert")
 def convert(
     source: PathLike,
     output: PathLike,
@@ -153,6 +173,7 @@ def convert(
     window: int = 256,
     max_shard_bytes: int | str | None = None,
     threads: int | None = None,
+    **spellings: Unpack[ConvertSpellings],
 ) -> Converted:
     """Makes a model of another one in `output`, a folder that is not there yet: complete, or not.
 
@@ -161,6 +182,8 @@ def convert(
     to: "longformer" makes one of a BERT or RoBERTa, whose texts may have `max_tokens` tokens and
         whose tokens see `window` to each side. None: it stays what it is, as safetensors.
     max_shard_bytes: of a file of weights, or "500M"; None: 5 GB.
+    max_pos, max_shard_size: the program's spellings of max_tokens and max_shard_bytes are accepted
+        too.
 
     UsageError for a family that nothing becomes, FormatError for a source that cannot be read.
     """
@@ -170,7 +193,7 @@ def convert(
             "to": to,
             "max_tokens": max_tokens,
             "window": window,
-            "max_shard_bytes": parse_bytes("max_shard_bytes", max_shard_bytes),
+            "max_shard_bytes": max_shard_bytes,
         }
     )
     with python_names():

@@ -13,10 +13,12 @@ from . import _folders
 from ._answers import Answers
 from ._embedding import Embeds
 from ._errors import UsageError
-from ._model_base import RowOptions, check_rows
-from ._native import _models, fspath, named, parse_bytes
+from ._model_base import RowOptions
+from ._native import _models, fspath, named
+from ._option_names import speaks
+from ._option_values import parse_bytes
 from ._stream import TextStream
-from ._writing import Writes
+from ._writing import GenerateOptions, Writes
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -25,9 +27,17 @@ if TYPE_CHECKING:
 
     from ._native import PathLike
 
-__all__ = ["Model", "RowOptions", "TextStream", "Tokenizer", "load"]
+__all__ = ["GenerateOptions", "Model", "RowOptions", "TextStream", "Tokenizer", "load"]
 
 
+class LoadOptions(RowOptions, total=False):
+    """RowOptions, and the program's spellings of memory_limit and of lm_bias=False."""
+
+    memory: int | str
+    no_lm_bias: bool
+
+
+@speaks("load", RowOptions)
 def load(
     path: PathLike,
     *,
@@ -40,7 +50,7 @@ def load(
     strict: bool = False,
     allow_nonfinite: bool = False,
     head: str | None = None,
-    **rows: Unpack[RowOptions],
+    **rows: Unpack[LoadOptions],
 ) -> Model:
     """Loads the model in a folder of the Hugging Face layout. Nothing is downloaded.
 
@@ -58,6 +68,8 @@ def load(
         "qa", "multiple-choice" or "none".
     rows: defaults of how texts become rows; see RowOptions.
 
+    The program's spellings memory (memory_limit) and no_lm_bias (lm_bias=False) are accepted too.
+
     FormatError or IoError in one line says what the path is and what to do. Oddities of the files
     that are no errors come as warnings.
     """
@@ -73,11 +85,10 @@ def load(
         }
     )
     folder = fspath("load: path", path)
-    check_rows("load", rows)
-    limit = parse_bytes("memory_limit", memory_limit)
     inner, lines = _models.Model.load(folder, options)
     for line in lines:
-        warnings.warn(line, RuntimeWarning, stacklevel=2)
+        warnings.warn(line, RuntimeWarning, stacklevel=3)
+    limit = parse_bytes("memory_limit", memory_limit)  # which is a number by now
     return Model(inner, options, rows, threads, limit)
 
 
@@ -240,7 +251,8 @@ def _reload(
     memory_limit: int | None,
 ) -> Model:
     inner, _ = _models.Model.load(path, options)
-    return Model(inner, options, rows, threads, memory_limit)
+    limit = parse_bytes("memory_limit", memory_limit)  # which is a number by now
+    return Model(inner, options, rows, threads, limit)
 
 
 def _ragged(ids: Any) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._errors import UsageError
+from ._option_names import unknown_option
 from .models import Model, load
 from .results import Answer, Entities, Filled, FilledMask
 
@@ -32,6 +33,14 @@ _ELSEWHERE = {
 }
 
 
+# Spellings that the methods of a model take, and what transformers calls these options.
+_OF_TRANSFORMERS = {
+    "top": "top_k",
+    "aggregate": "aggregation_strategy",
+    "max_answer": "max_answer_len",
+}
+
+
 class Pipeline:
     """A model with a task. Call it with texts; `model` is the longspan.Model inside."""
 
@@ -46,9 +55,17 @@ class Pipeline:
         """The result of a text, or of each of a list."""
         if inputs is None:
             raise TypeError(f"{self.task}: give a text or a list of texts")
+        given = self._checked({**self._options, **options})
         if isinstance(inputs, (list, tuple)):
-            return self._answer(list(inputs), {**self._options, **options})
-        return self._single(self._answer([inputs], {**self._options, **options}))
+            return self._answer(list(inputs), given)
+        return self._single(self._answer([inputs], given))
+
+    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options; TypeError for the program's spelling of one that has transformers' here."""
+        for name in options:
+            if name in _OF_TRANSFORMERS:
+                raise unknown_option(self.task, name, [_OF_TRANSFORMERS[name]], "longspan.pipeline")
+        return options
 
     def __repr__(self) -> str:
         return f"<longspan pipeline '{self.task}' on {self.model!r}>"

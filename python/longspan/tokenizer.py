@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Union
 
 from ._native import _models, fspath
+from ._option_names import speaks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,6 +117,7 @@ class Tokenizer:
         """The token in the tokenizer's spelling. FormatError when the id has none."""
         return self._inner.token_of(id)
 
+    @speaks("tokenizer", described="longspan.models.Tokenizer.encode")
     def encode(
         self,
         text: Text,
@@ -131,7 +133,8 @@ class Tokenizer:
         `max_length`: tokens of a row, special ones included; 0: any number. `overflow` says what
         becomes of a longer text: "error" (LimitError), "truncate", "truncate-first" (only the first
         text of a pair), or "window": rows that share `stride` tokens, the later ones in
-        `overflowing`.
+        `overflowing`. The program's spellings `tokens` (max_length) and `no_special`
+        (add_special_tokens=False) are accepted too.
         """
         given: TextOrPair = text if pair is None else (text, pair)
         return self.encode_batch(
@@ -142,6 +145,7 @@ class Tokenizer:
             stride=stride,
         )[0]
 
+    @speaks("tokenizer", described="longspan.models.Tokenizer.encode_batch")
     def encode_batch(
         self,
         texts: Sequence[TextOrPair],

@@ -15,8 +15,6 @@ from ._native import (
     call_options,
     fspath,
     in_python,
-    named,
-    parse_bytes,
     python_names,
     rank_and_threads,
 )
@@ -170,7 +168,7 @@ def train(
     train: Data,
     eval: Data | None = None,
     callbacks: Sequence[Callback] = (),
-    progress: bool | None = None,
+    progress: bool | str | None = None,
     threads: int | None = None,
     **options: Unpack[TrainOptions],
 ) -> TrainingRun:
@@ -187,13 +185,15 @@ def train(
         "embed": vectors: (anchor, positive), (anchor, positive, negative), or (text, text, score)
         "rerank": relevance: (query, text, label from 0 to 1); mappings may have "query", "positive"
             and "negatives"
-    train, eval: paths of files or folders, rows, or a DataFrame. Without `eval` a share of the
-        training rows is held out.
+    train, eval: paths of files or folders, rows, or a DataFrame, whose missing values are fields
+        that a row has not; of "lm" and "mlm" also a Series or an array of texts. Without `eval` a
+        share of the training rows is held out. Messages call rows train[0], train[1] and so on.
     callbacks: each gets every TrainingEvent. True or StopTraining ends the training after the
         update, "save" makes a checkpoint. Other exceptions end it in the same way, and are raised.
     progress: a bar, of tqdm where that is installed, else plain text on stderr; None: if stderr is
-        a terminal, and in a notebook. False: none, and nothing but warnings is printed.
-    options: see TrainOptions.
+        a terminal, and in a notebook. False: none, and nothing but warnings is printed. The
+        program's "auto", "bar", "plain" and "none" are accepted too.
+    options: see TrainOptions. Each may also have the name that the program's option has: lr=1e-4.
 
     Notes that somebody should act upon, such as labels without a held-out row, are warnings
     (RuntimeWarning). Other notes, evaluations and saves are logged by logging.getLogger("longspan")
@@ -212,14 +212,11 @@ def train(
         run = longspan.train("token-classify", "long", "tagger", train=rows, eval=rows, epochs=4)
         run.model().token_classify("Anne was glad.")
     """
-    given = named(dict(options))
-    check_training(task, given)
+    given = check_training(task, options)
     given["model"] = _folder("train: model", model)
     given["output"] = fspath("train: output", output)
     if "tokenizer" in given:
         given["tokenizer"] = fspath("train: tokenizer", given["tokenizer"])
-    if "memory" in given:
-        given["memory"] = parse_bytes("memory", given["memory"])
     if isinstance(given.get("class_weights"), Mapping):
         given["class_weights"] = json.dumps(dict(given["class_weights"]))
     rank, threads = rank_and_threads(threads)
@@ -228,21 +225,21 @@ def train(
         given["train"] = files.paths("train", train)
         if eval is not None:
             given["eval"] = files.path("eval", eval)
-        on_event = _listener(callbacks, bar)
-        with python_names():
+        on_event = _listener(callbacks, bar, files.by_rows)
+        with python_names(files.by_rows):
             result = _models.train(task, given, on_event, call_options(threads))
     return TrainingRun(output=Path(given["output"]), **result)
 
 
 def _listener(
-    callbacks: Sequence[Callback], bar: Bar
+    callbacks: Sequence[Callback], bar: Bar, by_rows: Callable[[str], str]
 ) -> Callable[[dict[str, Any]], str | None]:
     """What hears of each event."""
     if callable(callbacks):
         raise TypeError("train: callbacks is a function, need a list of them")
 
     def listen(values: dict[str, Any]) -> str | None:
-        event = TrainingEvent(**values)
+        event = TrainingEvent(**{**values, "text": by_rows(values["text"])})
         if event.kind == "note":
             bar.end_line()
             tell([event.text])
@@ -389,7 +386,7 @@ def evaluate(
     *,
     task: str | None = None,
     threads: int | None = None,
-    progress: bool | None = None,
+    progress: bool | str | None = None,
     **options: Unpack[EvalOptions],
 ) -> Evaluation:
     """What a model is worth on texts that it has not seen: the loss of language models, accuracy
@@ -408,16 +405,17 @@ def evaluate(
         found = longspan.evaluate("tagger", "test.conll")
         print(found.metrics["f1"], found.words[0].predicted)
     """
-    given = named(dict(options))
-    given["model"] = folder = _folder("evaluate: model", model)
+    folder = _folder("evaluate: model", model)
     head = str(_models.model_info(folder)["head"])
-    task = check_evaluation(folder, head, task, dict(options))
+    task, given = check_evaluation(folder, head, task, options)
+    given["model"] = folder
     unit = "tokens" if task in _TOKENS else "rows"
     with DataFiles("evaluate", task, given) as files, Bar(progress, unit, "evaluate") as bar:
         given["data"] = files.path("data", data)
         call = call_options(threads, progress=bar.update if bar.shown else None)
-        with python_names():
+        with python_names(files.by_rows):
             result = _models.evaluate(task, given, call)
+        result["notes"] = [files.by_rows(note) for note in result["notes"]]
     tell(result["notes"])
     labels = result.pop("labels", [])
     result["predictions"] = [

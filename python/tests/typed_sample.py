@@ -21,3 +21,13 @@ try:
 except longspan.UsageError as error:
     code: int = error.code
 version: str = longspan.__version__
+
+
+def by_the_names_of_the_program() -> None:
+    longspan.init_model("new", arch="bert", preset="tiny", labels="yes,no")
+    longspan.convert("new", "long", to="longformer", max_pos=1024, max_shard_size="1M")
+    longspan.train("classify", "long", "run", train="a.csv", lr=1e-4, head_lr=1e-3,
+                   max_time="10m", text_column="review", progress="plain", global_="first:1")
+    model = longspan.load("run", memory="4G", tokens=512)
+    label: str = model.classify("a text", top=3).label
+    print(label, longspan.evaluate("run", "b.csv", label_column="kind", max_line_bytes="1M"))
