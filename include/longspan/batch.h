@@ -111,6 +111,10 @@ struct BatchView {
   // alone. For no other head or problem.
   std::span<const float> class_weights = {};
   float label_smoothing = 0.0f;
+  // Sequence classes may have these in the place of labels and values: (B, labels), the gradient of
+  // a loss for each logit, which the batch's owner has found over more rows than these. The loss is
+  // then the sum of logits times dlogits, and its mean is over all logits.
+  std::span<const float> dlogits = {};
 };
 
 // A batch that owns its memory: rows of one length, the shorter ones padded on the right with
@@ -125,6 +129,7 @@ struct Batch {
   idx_t choices = 1;
   std::vector<float> class_weights;
   float label_smoothing = 0.0f;
+  std::vector<float> dlogits;
   bool with_types = false;
 
   // Makes room for rows of `width` tokens, all of them hidden padding. Removes all targets.

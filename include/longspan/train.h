@@ -329,6 +329,14 @@ struct ClassWeights {
   static ClassWeights Parse(std::string_view text);
 };
 
+// What a classifier learns from a text in several windows: from each of them, with the label of the
+// text, as from a row of its own; or from the mean of their scores, which evaluations measure and
+// Classify answers.
+enum class WindowLoss { kEach, kMean };
+// "each" or "mean"; kUsage otherwise.
+WindowLoss ParseWindowLoss(std::string_view name);
+std::string_view WindowLossName(WindowLoss loss);
+
 // How a classifier learns.
 struct ClassifyOptions {
   // One of several classes, any of several, or a number. kInferred: any of several if a label is a
@@ -336,9 +344,12 @@ struct ClassifyOptions {
   ProblemType problem = ProblemType::kInferred;
   double epochs = 3.0;  // over the training rows; 0: options.steps counts
   // What happens to a text with more tokens than a row: kError, kTruncate or kWindow. kWindow reads
-  // it in several rows. A training learns from each of them with the label of the text, as from a
-  // row of its own; an evaluation takes the mean of their scores, as Classify does.
+  // it in several rows. A training learns from them as `window_loss` says; an evaluation takes the
+  // mean of their scores, as Classify does.
   text::Overflow overflow = text::Overflow::kError;
+  // kMean needs kWindow (kUsage). Batches and epochs count texts then, and the windows of a text
+  // run `batch` rows at a time, twice: first for their scores, then for the gradients of the loss.
+  WindowLoss window_loss = WindowLoss::kEach;
   idx_t stride = 0;        // tokens that neighbouring windows share
   GlobalRule global = {};  // head: the first token
   // Of one class of several: weights of the classes, and the share of each target that is spread

@@ -48,9 +48,10 @@ class TaskOptions(ReadOptions, total=False):
     overflow: what becomes of texts that are longer than a row: "error" (the default of
         "multiple-choice" and of trainings of "classify"), "truncate" (of "rerank"), or "window" (of
         "token-classify", "qa", "embed" and evaluations of "classify", which can read several
-        rows). A training of "classify" learns from each window with the label of its text, and an
-        evaluation takes the mean of their scores. stride: tokens that neighbouring windows share,
-        "classify", "token-classify", "qa". global_tokens: see RowOptions.
+        rows). A training of "classify" learns from each window with the label of its text, or as
+        `window_loss` says, and an evaluation takes the mean of their scores. stride: tokens that
+        neighbouring windows share, "classify", "token-classify", "qa". global_tokens: see
+        RowOptions.
     problem: "single", "multi", "regression" or "auto", "classify".
     word_field, tag_field, span_field: of "token-classify": lists of words and of their tags, or
         the "spans" of a text. word_column, tag_column: of CoNLL's columns, from 1; 0 is the last.
@@ -148,7 +149,8 @@ class TrainOptions(TaskOptions, total=False):
         left in the output folder (the default of "lm"), not the best.
     class_weights: of the classes or tags in the loss, "balanced", "name=weight,name=weight" or a
         mapping, "classify", "token-classify". label_smoothing: the share of each target that is
-        spread over all, "classify".
+        spread over all, "classify". window_loss: "each" learns from each window of a text, "mean"
+        from the mean of their scores, with overflow "window", "classify".
     tokenizer: a folder, or "bytes", "lm".
 
     Times are seconds, or texts such as "30m" and "1h30m". The program's spellings are accepted too:
@@ -204,6 +206,7 @@ class TrainOptions(TaskOptions, total=False):
     keep_last: bool
     class_weights: str | Mapping[str, float]
     label_smoothing: float
+    window_loss: str
     tokenizer: PathLike
     lr: float
     head_lr: float
@@ -254,7 +257,7 @@ _ONLY_TRAINED = {
     "lm": {"tokenizer", "documents", "packed", "gradient_streams", "lengths"}
     | {"attention", "num_hashes"},
     "mlm": {"recompute", "lengths"},
-    "classify": {"epochs", "recompute", "class_weights", "label_smoothing"},
+    "classify": {"epochs", "recompute", "class_weights", "label_smoothing", "window_loss"},
     "token-classify": {"epochs", "recompute", "class_weights"},
 }
 _ONLY_EVALUATED = {

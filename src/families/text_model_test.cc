@@ -291,6 +291,68 @@ TEST(HiddenGradients, AreThoseOfAHeadsStep) {
   }
 }
 
+// ---- losses over several batches ----------------------------------------------------------------
+
+// Both passes of a loss over several batches: the logits of a step have its dropout, and gradients
+// of logits give what the head's own loss gives.
+TEST(LogitsInStep, AreThoseThatTheStepDifferentiates) {
+  Context context(2);
+  const Ragged ragged;
+  ReformerConfig reformer = EncoderConfig(HeadKind::kSequence);
+  reformer.hidden_dropout = reformer.local_dropout = reformer.lsh_dropout = 0.2;
+  LongformerConfig longformer = SmallLongformer(HeadKind::kSequence);
+  longformer.labels = {"a", "b", "c"};
+  longformer.vocab_size = 40;
+  longformer.pad_token = 35;  // none of the texts' tokens
+  longformer.max_positions = 100;
+  longformer.hidden_dropout = longformer.attention_dropout = 0.2;
+  Longformer other(longformer);
+  other.Initialise(3);
+  std::vector<std::unique_ptr<TextModel>> models;
+  models.push_back(MakeTextModel(Initialised(reformer)));
+  models.push_back(MakeTextModel(std::move(other)));
+  for (const bool mean : {false, true}) {
+    ModernBertConfig config = WithModernDropout(HeadKind::kSequence);
+    config.mean_pooling = mean;
+    config.vocab_size = 40;
+    ModernBert model(config);
+    model.Initialise(4);
+    models.push_back(MakeTextModel(std::move(model)));
+  }
+  for (const auto& model : models) {
+    SCOPED_TRACE(model->info().title);
+    BatchView batch = ragged.Batch(false);
+    ClearGradients(*model);
+    const HeadLoss loss = model->LossAndGradients(context, batch, 0.5f, kDrops);
+    const std::vector<float> wanted = Copied(model->parameters().gradients());
+    const Tensor logits = model->LogitsInStep(context, batch, kDrops);
+    ASSERT_EQ(logits.shape(), (std::vector<idx_t>{4, 3}));
+    Tensor dlogits({4, 3});
+    const SequenceTargets targets{ProblemType::kSingleLabel, ragged.classes, {}};
+    const HeadLoss again = SequenceLoss(targets, 1.0f, logits.view<2>(), dlogits.data<float>());
+    EXPECT_DOUBLE_EQ(again.sum, loss.sum);  // a Reformer adds its groups
+    batch.labels = {};
+    batch.dlogits = {dlogits.data<float>(), static_cast<std::size_t>(dlogits.size())};
+    ClearGradients(*model);
+    const HeadLoss linear = model->LossAndGradients(context, batch, 0.5f, kDrops);
+    EXPECT_EQ(linear.counted, 12);
+    const std::vector<float> found = Copied(model->parameters().gradients());
+    EXPECT_EQ(found, wanted);  // halves are exact
+    // Without dropout the logits are others.
+    EXPECT_NE(logits.view<2>()(0, 0), model->LogitsOfTexts(context, batch).view<2>()(0, 0));
+    batch.labels = ragged.classes;
+    EXPECT_TRUE(Throws([&] { model->LossAndGradients(context, batch, 1.0f, kDrops); },
+                       ErrorCode::kUsage, "gradients of logits stand in the place of labels"));
+    batch.labels = {};
+    batch.dlogits = batch.dlogits.first(3);
+    EXPECT_TRUE(Throws([&] { model->LossAndGradients(context, batch, 1.0f, kDrops); },
+                       ErrorCode::kUsage, "batch: 3 "));
+  }
+  const auto words = Text(HeadKind::kMaskedLm);
+  EXPECT_TRUE(Throws([&] { words->LogitsInStep(context, ragged.Batch(true), kDrops); },
+                     ErrorCode::kUsage, "has no logits of whole texts"));
+}
+
 // sum(hidden * cotangent) of EncodeInStep is what the step that differentiates it finds, to the
 // last bit: both passes have one dropout and one way of rounding.
 TEST(HiddenGradients, BelongToTheHiddenStatesOfTheSameStep) {

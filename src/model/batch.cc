@@ -92,6 +92,7 @@ void Batch::Reset(idx_t row_count, idx_t width, idx_t pad) {
   class_weights.clear();
   label_smoothing = 0.0f;
   values.clear();
+  dlogits.clear();
   starts.clear();
   ends.clear();
   documents.clear();
@@ -134,6 +135,7 @@ BatchView Batch::view() const {
   batch.roles = {roles.data(), {rows, tokens}};
   if (with_types) batch.token_types = types;
   batch.values = values;
+  batch.dlogits = dlogits;
   batch.starts = starts;
   batch.ends = ends;
   batch.documents = documents;

@@ -7,9 +7,23 @@
 namespace longspan {
 void DenseClassifier::Logits(Context& context, const ParameterTable& parameters,
                              const View<const float, 2>& h, const View<float, 2>& logits) const {
+  LogitsOf(context, parameters, {}, h, logits);
+}
+
+void DenseClassifier::LogitsInStep(Context& context, const ParameterTable& parameters,
+                                   const Sites& sites, const View<float, 2>& h,
+                                   const View<float, 2>& logits) const {
+  ApplyDropout(context, sites.before, h);
+  LogitsOf(context, parameters, sites.after, h, logits);
+}
+
+void DenseClassifier::LogitsOf(Context& context, const ParameterTable& parameters,
+                               const Dropout& after, const View<const float, 2>& h,
+                               const View<float, 2>& logits) const {
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(h.extent[0] * channels_));
   const View<float, 2> u = TakeRows(frame, h.extent[0], channels_);
   transform_.Forward(context, parameters, h, u, {}, u);
+  ApplyDropout(context, after, u);
   out_.Forward(context, parameters, u, logits);
 }
 

@@ -32,6 +32,9 @@ class DenseClassifier {
   struct Sites {
     Dropout before, after;  // of h, and of what the logits are made of
   };
+  // The same with the dropout of a step, which overwrites h.
+  void LogitsInStep(Context& context, const ParameterTable& parameters, const Sites& sites,
+                    const View<float, 2>& h, const View<float, 2>& logits) const;
   // The loss of logits (B, outputs); writes dlogits, zero and laid out alike, unless it is null.
   using LossOf = std::function<HeadLoss(const View<const float, 2>& logits, float* dlogits)>;
 
@@ -48,6 +51,10 @@ class DenseClassifier {
   }
 
  private:
+  // Of h as it is, with dropout `after`.
+  void LogitsOf(Context& context, const ParameterTable& parameters, const Dropout& after,
+                const View<const float, 2>& h, const View<float, 2>& logits) const;
+
   idx_t in_, channels_, outputs_;
   HeadTransform transform_;
   Linear out_;

@@ -80,6 +80,10 @@ class EncoderTextModel final : public TextModel {
     step.scale = scale;
     return model_.LossAndGradients(context, batch, step);
   }
+  Tensor LogitsInStep(Context& context, const BatchView& batch,
+                      const StepDropout& dropout) override {
+    return model_.LogitsOfTexts(context, batch, dropout);
+  }
   void EncodeInStep(Context& context, const BatchView& batch, const StepDropout& dropout,
                     const View<float, 2>& hidden) override {
     model_.Encode(context, batch, hidden, {}, dropout);

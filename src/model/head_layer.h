@@ -58,6 +58,10 @@ class HeadLayer {
   // Writes logits (rows, outputs) of h (rows, W), without dropout. `bf16` is as in HeadCall.
   virtual void Logits(Context& context, const ParameterTable& parameters, const Bf16Weights* bf16,
                       const View<const float, 2>& h, const View<float, 2>& logits) const = 0;
+  // The same with the dropout of a step, which overwrites h. kUsage unless it reads texts.
+  virtual void LogitsInStep(Context& context, const ParameterTable& parameters,
+                            const StepDropout& dropout, const View<float, 2>& h,
+                            const View<float, 2>& logits) const;
   // The shape of the logits of `count` rows: (count, outputs) for all but multiple choice, which
   // has (B / choices, choices). kUsage if the batch has not what that needs.
   virtual std::vector<idx_t> LogitsShape(const BatchView& /*batch*/, idx_t count) const {
@@ -80,6 +84,9 @@ class HeadLayer {
   // Multiply-adds counted as two, of one forward over B rows, of which it reads `tokens` tokens.
   virtual double ForwardFlop(idx_t rows, idx_t tokens) const = 0;
 };
+
+// kUsage: the head has no logits of whole texts.
+[[noreturn]] void RefuseTextLogits();
 
 // Whether a head reads one vector of each text.
 inline bool ReadsTexts(HeadReads reads) {

@@ -40,17 +40,20 @@ double SoftmaxLoss(const LogitRow& logits, idx_t label, float scale, float* dlog
   return max + std::log(sum) - static_cast<double>(logits[label]);
 }
 
+double SmoothedTarget(idx_t k, idx_t label, idx_t labels, std::span<const float> weights,
+                      float smoothing) {
+  const double weight =
+      weights.empty() ? 1.0 : static_cast<double>(weights[static_cast<std::size_t>(k)]);
+  const double share = static_cast<double>(smoothing);
+  return share / static_cast<double>(labels) * weight + (k == label ? (1.0 - share) * weight : 0.0);
+}
+
 double SmoothedLoss(const LogitRow& logits, idx_t label, std::span<const float> weights,
                     float smoothing, float scale, float* dlogits) {
-  const auto weight = [&](idx_t k) {
-    return weights.empty() ? 1.0 : static_cast<double>(weights[static_cast<std::size_t>(k)]);
-  };
   const auto max = static_cast<double>(logits[LargestLogit(logits)]);
-  const double share = static_cast<double>(smoothing);
   // The loss is sum_k target[k] (log sum exp - logit[k]).
   const auto target = [&](idx_t k) {
-    return share / static_cast<double>(logits.count) * weight(k) +
-           (k == label ? (1.0 - share) * weight(k) : 0.0);
+    return SmoothedTarget(k, label, logits.count, weights, smoothing);
   };
   double sum = 0.0, targets = 0.0;
   for (idx_t k = 0; k < logits.count; ++k) {
@@ -116,9 +119,32 @@ void CheckRows(const char* what, std::size_t given, idx_t needed, idx_t rows) {
         given, what, rows, needed);
 }
 
+// The sum of logits times gradients.
+HeadLoss LinearLoss(std::span<const float> gradients, const std::optional<float>& scale,
+                    const View<const float, 2>& logits, float* dlogits) {
+  HeadLoss loss;
+  loss.counted = logits.size();
+  const float factor = LossScale(scale, loss.counted);
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    loss.sum += static_cast<double>(gradients[i]) * static_cast<double>(logits.data[i]);
+    if (dlogits != nullptr) dlogits[i] = factor * gradients[i];
+  }
+  loss.mean = MeanLoss(loss.sum, loss.counted);
+  return loss;
+}
+
 }  // namespace
 
 void CheckSequenceTargets(const SequenceTargets& targets, idx_t rows, idx_t labels) {
+  if (!targets.dlogits.empty()) {
+    Check(
+        targets.labels.empty() && targets.values.empty() && targets.weights.empty() &&
+            targets.smoothing == 0.0f,
+        ErrorCode::kUsage,
+        "batch: gradients of logits stand in the place of labels, values, class weights and label "
+        "smoothing; give either");
+    return CheckRows("gradients of logits", targets.dlogits.size(), rows * labels, rows);
+  }
   const bool single = ProblemOf(targets, labels) == ProblemType::kSingleLabel;
   Check(single || (targets.weights.empty() && targets.smoothing == 0.0f), ErrorCode::kUsage,
         "batch: class weights and label smoothing are for one class of several, not for sets of "
@@ -142,7 +168,7 @@ void CheckSequenceTargets(const SequenceTargets& targets, idx_t rows, idx_t labe
 }
 
 double LossWeight(const SequenceTargets& targets, idx_t rows, idx_t labels) {
-  if (ProblemOf(targets, labels) != ProblemType::kSingleLabel) {
+  if (!targets.dlogits.empty() || ProblemOf(targets, labels) != ProblemType::kSingleLabel) {
     return static_cast<double>(rows * labels);
   }
   double weight = 0.0;
@@ -157,6 +183,7 @@ double LossWeight(const SequenceTargets& targets, idx_t rows, idx_t labels) {
 
 HeadLoss SequenceLoss(const SequenceTargets& targets, const std::optional<float>& scale,
                       const View<const float, 2>& logits, float* dlogits) {
+  if (!targets.dlogits.empty()) return LinearLoss(targets.dlogits, scale, logits, dlogits);
   const idx_t outputs = logits.extent[1];
   const ProblemType problem = ProblemOf(targets, outputs);
   HeadLoss loss;

@@ -32,7 +32,10 @@ struct LogitRow {
 
 // logsumexp(logits) - logits[label]. dlogits has the logits' layout, or is null.
 double SoftmaxLoss(const LogitRow& logits, idx_t label, float scale, float* dlogits);
-// With w the weights (labels; empty: 1 each) and s the smoothing, over K labels:
+// With w the weights (labels; empty: 1 each) and s the smoothing, over K labels, the target of
+// class k: s / K w[k], and of `label` also (1 - s) w[label].
+double SmoothedTarget(idx_t k, idx_t label, idx_t labels, std::span<const float> weights,
+                      float smoothing);
 // -(1 - s) w[label] log p[label] - s / K sum_k w[k] log p[k], p = softmax(logits).
 double SmoothedLoss(const LogitRow& logits, idx_t label, std::span<const float> weights,
                     float smoothing, float scale, float* dlogits);
@@ -48,7 +51,8 @@ double BinaryLoss(std::span<const float> logits, std::span<const float> values, 
 
 // ---- whole heads --------------------------------------------------------------------------------
 
-// Targets of sequences: classes (B), where kIgnoreLabel means none, or values (B, labels).
+// Targets of sequences: classes (B), where kIgnoreLabel means none, or values (B, labels); or none,
+// but gradients.
 struct SequenceTargets {
   ProblemType problem = ProblemType::kInferred;  // as the config says
   std::span<const std::int32_t> labels;
@@ -56,9 +60,11 @@ struct SequenceTargets {
   // Of classes, as BatchView has them.
   std::span<const float> weights = {};
   float smoothing = 0.0f;
+  std::span<const float> dlogits = {};  // as BatchView has them
 };
 
-// What the mean of these targets' losses is over: labels that count, by their weights; or values.
+// What the mean of these targets' losses is over: labels that count, by their weights; or values;
+// or gradients.
 // `labels` is the number of logits of a row, `rows` how many there are.
 double LossWeight(const SequenceTargets& targets, idx_t rows, idx_t labels);
 

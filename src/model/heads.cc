@@ -360,6 +360,10 @@ class TextHead : public HeadLayer {
               const View<const float, 2>& h, const View<float, 2>& logits) const final {
     classifier_.Logits(context, parameters, h, logits);
   }
+  void LogitsInStep(Context& context, const ParameterTable& parameters, const StepDropout& dropout,
+                    const View<float, 2>& h, const View<float, 2>& logits) const final {
+    classifier_.LogitsInStep(context, parameters, SitesOf(dropout), h, logits);
+  }
   double ForwardFlop(idx_t rows, idx_t /*tokens*/) const final {
     return classifier_.ForwardFlop(rows);
   }
@@ -369,9 +373,7 @@ class TextHead : public HeadLayer {
   HeadRows::Gradient GradientBy(
       Context& context, const HeadCall& call,
       std::function<DenseClassifier::LossOf(idx_t begin)> loss_from) const {
-    const DenseClassifier::Sites sites = {
-        SiteOf(call.dropout, dropout_.before_dense, dropout_.dense_site),
-        SiteOf(call.dropout, dropout_.before_logits, dropout_.logits_site)};
+    const DenseClassifier::Sites sites = SitesOf(call.dropout);
     return [&context, &call, this, sites, loss_from = std::move(loss_from)](
                idx_t begin, const View<float, 2>& h, const View<float, 2>& dh) {
       CopyRows(context, h, dh);
@@ -382,6 +384,11 @@ class TextHead : public HeadLayer {
   DenseClassifier classifier_;
 
  private:
+  DenseClassifier::Sites SitesOf(const StepDropout& dropout) const {
+    return {SiteOf(dropout, dropout_.before_dense, dropout_.dense_site),
+            SiteOf(dropout, dropout_.before_logits, dropout_.logits_site)};
+  }
+
   HeadDropout dropout_;
   HeadReads reads_;
 };
@@ -426,12 +433,20 @@ class SequenceHead final : public TextHead {
 
  private:
   SequenceTargets Targets(const BatchView& batch) const {
-    return {ProblemOf(problem_, outputs(), !batch.labels.empty()), batch.labels, batch.values,
-            batch.class_weights, batch.label_smoothing};
+    return {ProblemOf(problem_, outputs(), !batch.labels.empty()),
+            batch.labels,
+            batch.values,
+            batch.class_weights,
+            batch.label_smoothing,
+            batch.dlogits};
   }
   SequenceTargets Part(const SequenceTargets& all, idx_t begin, idx_t rows) const {
-    return {all.problem, Cut(all.labels, begin, rows),
-            Cut(all.values, begin * outputs(), rows * outputs()), all.weights, all.smoothing};
+    return {all.problem,
+            Cut(all.labels, begin, rows),
+            Cut(all.values, begin * outputs(), rows * outputs()),
+            all.weights,
+            all.smoothing,
+            Cut(all.dlogits, begin * outputs(), rows * outputs())};
   }
 
   ProblemType problem_;
@@ -512,19 +527,6 @@ namespace {
 HeadTransformSpec TanhLayer(const std::string& dense) { return {dense, "", Activation::kTanh}; }
 
 }  // namespace
-
-std::vector<std::int32_t> TokensRead(HeadReads reads, const BatchView& batch) {
-  std::vector<std::int32_t> tokens;
-  if (reads == HeadReads::kFirstTokens) {
-    ForEachText(batch, [&](idx_t, idx_t begin, idx_t) {
-      tokens.push_back(static_cast<std::int32_t>(begin));
-    });
-  }
-  for (std::size_t t = 0; reads == HeadReads::kLabelledTokens && t < batch.labels.size(); ++t) {
-    if (batch.labels[t] != kIgnoreLabel) tokens.push_back(static_cast<std::int32_t>(t));
-  }
-  return tokens;
-}
 
 std::unique_ptr<HeadLayer> MakeLanguageHead(const LanguageHeadNames& names, idx_t width,
                                             idx_t vocabulary, bool biased, ParameterTable& table) {

@@ -252,9 +252,10 @@ void HiddenRows::Differentiate(const Gradient& gradient) {
 }
 
 Tensor LogitsOf(Context& context, const HeadLayer& head, const ParameterTable& parameters,
-                const Bf16Weights* bf16, const BatchView& batch,
-                const View<const float, 2>& hidden) {
+                const Bf16Weights* bf16, const BatchView& batch, const View<const float, 2>& hidden,
+                const StepDropout& dropout) {
   const bool texts = ReadsTexts(head.reads());
+  if (dropout.active && !texts) RefuseTextLogits();
   const idx_t tokens =
       context.row_group() == nullptr ? hidden.extent[0] : batch.rows * batch.tokens;
   const idx_t count = texts ? TextCount(batch) : tokens, width = hidden.extent[1];
@@ -269,7 +270,11 @@ Tensor LogitsOf(Context& context, const HeadLayer& head, const ParameterTable& p
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(count * width));
   const View<float, 2> h = TakeRows(frame, count, width);
   ReadHidden(context, head.reads(), batch, hidden, h);
-  head.Logits(context, parameters, bf16, h, rows);
+  if (dropout.active) {
+    head.LogitsInStep(context, parameters, dropout, h, rows);
+  } else {
+    head.Logits(context, parameters, bf16, h, rows);
+  }
   return logits;
 }
 

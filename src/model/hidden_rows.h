@@ -64,10 +64,11 @@ void SpreadHidden(Context& context, HeadReads reads, const BatchView& batch,
                   const View<const float, 2>& dh, const View<float, 2>& dhidden);
 
 // The head's logits of hidden states (B*T, W): HeadLayer::LogitsShape of the first tokens, or of
-// every token. With a group all ranks get all of them.
+// every token. With a group all ranks get all of them. An active `dropout` is that of a step, for
+// heads that read texts (HeadLayer::LogitsInStep).
 Tensor LogitsOf(Context& context, const HeadLayer& head, const ParameterTable& parameters,
-                const Bf16Weights* bf16, const BatchView& batch,
-                const View<const float, 2>& hidden);
+                const Bf16Weights* bf16, const BatchView& batch, const View<const float, 2>& hidden,
+                const StepDropout& dropout = {});
 
 // Writes pooled (texts, C) = tanh(W h + b) of the first token of each row or document.
 void PoolFirstTokens(Context& context, const ParameterTable& parameters, const Linear& pooler,

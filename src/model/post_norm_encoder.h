@@ -91,8 +91,10 @@ class PostNormEncoder {
   Tensor Logits(Context& context, const BatchView& batch, const View<const float, 2>& hidden) const;
 
   // What Encode and Logits give together, but for roundings where the head reads few rows; with
-  // ranks that share rows, on all of them. Together.
-  Tensor LogitsOfTexts(Context& context, const BatchView& batch) const;
+  // ranks that share rows, on all of them. Together. With an active `dropout` those of a training
+  // step, for heads that read texts.
+  Tensor LogitsOfTexts(Context& context, const BatchView& batch,
+                       const StepDropout& dropout = {}) const;
 
   // The loss over the batch's targets; no gradients, no dropout. Here and below a context with a
   // group of ranks (Context::SplitRows) makes the call theirs, together: each has the streams of

@@ -159,15 +159,17 @@ Tensor PostNormEncoder<Kind>::Logits(Context& context, const BatchView& batch,
 }
 
 template <class Kind>
-Tensor PostNormEncoder<Kind>::LogitsOfTexts(Context& context, const BatchView& batch) const {
+Tensor PostNormEncoder<Kind>::LogitsOfTexts(Context& context, const BatchView& batch,
+                                            const StepDropout& dropout) const {
   embeddings_->CheckBatch(batch);
   const idx_t n = OwnTokens(context, batch.rows * batch.tokens).size();
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * config_.hidden_size));
   const View<float, 2> hidden = TakeRows(frame, n, config_.hidden_size);
   const HeadReads reads = Head().reads();
   const LastRows last = ReadsTexts(reads) ? RowsOfHead(context, reads, batch) : LastRows();
-  EncodeOwn(context, batch, hidden, {}, {}, last);
-  return Logits(context, batch, last.Of(hidden));
+  EncodeOwn(context, batch, hidden, {}, dropout, last);
+  return LogitsOf(context, Head(), parameters_, FreshBf16(context), batch, last.Of(hidden),
+                  dropout);
 }
 
 template <class Kind>

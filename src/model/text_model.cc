@@ -59,6 +59,11 @@ Tensor TextModel::LogitsOfTexts(Context& context, const BatchView& batch) const 
   return Logits(context, batch, std::as_const(hidden).view<2>());
 }
 
+Tensor TextModel::LogitsInStep(Context& /*context*/, const BatchView& /*batch*/,
+                               const StepDropout& /*dropout*/) {
+  Fail(ErrorCode::kUsage, "model: a {} has no logits of a training step", info().title);
+}
+
 void TextModel::EncodeInStep(Context& /*context*/, const BatchView& /*batch*/,
                              const StepDropout& /*dropout*/, const View<float, 2>& /*hidden*/) {
   Fail(ErrorCode::kUsage, "model: vectors of a {} cannot be trained", info().title);

@@ -83,6 +83,12 @@ class TextModel {
   virtual HeadLoss LossAndGradients(Context& context, const BatchView& batch, float scale,
                                     const StepDropout& dropout) = 0;
 
+  // The logits (texts, labels) of the forward of a step, with its dropout, of a head that reads
+  // texts; nothing is kept. A loss over many batches can be found so, and its gradient given to
+  // LossAndGradients batch by batch, with the same dropout (BatchView::dlogits). All ranks that
+  // share rows get all logits. kUsage for other heads and families.
+  virtual Tensor LogitsInStep(Context& context, const BatchView& batch, const StepDropout& dropout);
+
   // A step whose loss is not the head's. Write hidden (B*T, width) as the step's forward has it,
   // with its dropout, and keep nothing: many batches can be run one after another, a loss taken
   // over all of them, and each run again by EncodeGradients with the same dropout (gradient

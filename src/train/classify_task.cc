@@ -12,6 +12,7 @@
 #include "model/head_losses.h"
 #include "tasks/scores.h"
 #include "train/class_weights.h"
+#include "train/window_mean.h"
 
 namespace longspan {
 namespace {
@@ -105,25 +106,16 @@ std::vector<double> ScoresOfTexts(const ClassifyRows& data, std::span<const floa
   return scores;
 }
 
-// -log of the mean over the windows of a text of the probability that each gives to the truth,
-// exp(-loss). It is computed from the losses, because such a probability may be below all doubles.
-// Of one window its own loss, bit for bit.
-double LossOfWindows(std::span<const double> losses, std::span<const double> shares) {
-  const double least = *std::min_element(losses.begin(), losses.end());
-  if (!std::isfinite(least)) return least;
-  double mean = 0.0;
-  for (std::size_t w = 0; w < losses.size(); ++w) mean += shares[w] * std::exp(least - losses[w]);
-  return least - std::log(mean);
-}
-
-// loss_of_row(row): the loss of a row of the text.
-template <class LossOfRow>
-double LossOfText(const ClassifyRows& data, idx_t text, const LossOfRow& loss_of_row) {
+// The loss of a text, or with `labels` of a few of its labels: those of the columns of `logits`
+// (rows, columns) from `column` on.
+double LossOfText(const ClassifyRows& data, const ClassifierScores& said, std::size_t labels,
+                  idx_t text, const SequenceTargets& targets, idx_t column, idx_t columns) {
   const auto t = static_cast<std::size_t>(text);
-  std::vector<double> losses;
-  for (idx_t row = data.first[t]; row < data.first[t + 1]; ++row)
-    losses.push_back(loss_of_row(row));
-  return LossOfWindows(losses, data.SharesOf(text));
+  View<const float, 2> own;
+  own.data = said.logits.data() + data.first[t] * static_cast<idx_t>(labels) + column;
+  own.extent = {data.first[t + 1] - data.first[t], columns};
+  own.stride = {static_cast<idx_t>(labels), 1};
+  return LossOfWindowMean(targets, {own, data.SharesOf(text)}, nullptr);
 }
 
 void JudgeClasses(const std::vector<std::string>& names, const ClassifyRows& data,
@@ -134,10 +126,8 @@ void JudgeClasses(const std::vector<std::string>& names, const ClassifyRows& dat
   for (idx_t text = 0; text < e->rows; ++text) {
     const auto t = static_cast<std::size_t>(text);
     const auto label = static_cast<std::size_t>(data.labels[t]);
-    sum += LossOfText(data, text, [&](idx_t row) {
-      const std::span<const float> own = LogitsOfRow(said.logits, row, labels);
-      return SoftmaxLoss({own.data(), std::ssize(own), 1}, data.labels[t], 0.0f, nullptr);
-    });
+    const SequenceTargets own{ProblemType::kSingleLabel, std::span(data.labels).subspan(t, 1), {}};
+    sum += LossOfText(data, said, labels, text, own, 0, static_cast<idx_t>(labels));
     truth[t * labels + label] = 1;
     predicted[t * labels + BestOf(std::span(said.scores).subspan(t * labels, labels))] = 1;
   }
@@ -146,24 +136,6 @@ void JudgeClasses(const std::vector<std::string>& names, const ClassifyRows& dat
   e->accuracy = e->exact_match;
   e->mcc = metrics::MatthewsCorrelation(e->classes);
   ScoreAreas(truth, said.scores, e);
-}
-
-// The loss of one label of a text: -value * log p - (1 - value) * log(1 - p), with p the mean of
-// its windows' probabilities.
-double LossOfLabel(const ClassifyRows& data, idx_t text, const ClassifierScores& said,
-                   std::size_t labels, std::size_t label, float value) {
-  const auto loss_of_row = [&](idx_t row, float target) {
-    const auto logit = LogitsOfRow(said.logits, row, labels).subspan(label, 1);
-    return BinaryLoss(logit, std::span(&target, 1), 0.0f, nullptr);
-  };
-  const auto loss_as = [&](float target) {
-    return LossOfText(data, text, [&](idx_t row) { return loss_of_row(row, target); });
-  };
-  const auto t = static_cast<std::size_t>(text);
-  if (data.first[t + 1] - data.first[t] == 1) return loss_of_row(data.first[t], value);
-  const auto share = static_cast<double>(value);
-  return (share > 0.0 ? share * loss_as(1.0f) : 0.0) +
-         (share < 1.0 ? (1.0 - share) * loss_as(0.0f) : 0.0);
 }
 
 void JudgeSets(const std::vector<std::string>& names, const ClassifyRows& data,
@@ -176,8 +148,9 @@ void JudgeSets(const std::vector<std::string>& names, const ClassifyRows& data,
     truth[i] = HasLabel(data.values[i]) ? 1 : 0;
     predicted[i] = HasLabel(said.scores[i]) ? 1 : 0;
     hits += truth[i] == predicted[i] ? 1 : 0;
-    sum +=
-        LossOfLabel(data, static_cast<idx_t>(i / labels), said, labels, i % labels, data.values[i]);
+    const SequenceTargets own{ProblemType::kMultiLabel, {}, std::span(data.values).subspan(i, 1)};
+    sum += LossOfText(data, said, labels, static_cast<idx_t>(i / labels), own,
+                      static_cast<idx_t>(i % labels), 1);
   }
   const auto pairs = static_cast<double>(said.scores.size());
   e->loss = sum / pairs;
@@ -303,8 +276,9 @@ std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const Classi
 
 namespace {
 
-// The label of each row: that of its text. None for sets and numbers.
-std::vector<std::int32_t> LabelsOfRows(const ClassifyRows& rows) {
+// The label of each example: of a row that of its text. None for sets and numbers.
+std::vector<std::int32_t> LabelsOfExamples(const ClassifyRows& rows, bool by_text) {
+  if (by_text) return rows.labels;
   std::vector<std::int32_t> labels;
   for (std::size_t text = 0; text < rows.labels.size(); ++text) {
     const idx_t count = rows.first[text + 1] - rows.first[text];
@@ -313,18 +287,29 @@ std::vector<std::int32_t> LabelsOfRows(const ClassifyRows& rows) {
   return labels;
 }
 
+// Tokens of each example.
+std::vector<idx_t> LengthsOfExamples(const ClassifyRows& rows, bool by_text) {
+  if (!by_text) return rows.lengths();
+  std::vector<idx_t> lengths;
+  for (std::size_t text = 0; text + 1 < rows.first.size(); ++text) {
+    lengths.push_back(rows.begin(rows.first[text + 1]) - rows.begin(rows.first[text]));
+  }
+  return lengths;
+}
+
 }  // namespace
 
 ClassifyTask::ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
                            const text::Tokenizer& tokenizer, const TextModelInfo& info,
                            ClassifyTarget target, ClassifyRows train, ClassifyRows held_out)
     : RowTask(options, info, {HeadKind::kSequence, target.labels, target.problem},
-              GlobalPolicy(task.global, &tokenizer), train.lengths()),
+              GlobalPolicy(task.global, &tokenizer),
+              LengthsOfExamples(train, task.window_loss == WindowLoss::kMean)),
       task_(task),
       target_(std::move(target)),
       train_(std::move(train)),
       held_out_(std::move(held_out)),
-      labels_(LabelsOfRows(train_)),
+      labels_(LabelsOfExamples(train_, by_text())),
       weights_(ResolveClassWeights(task.weights, target_.labels,
                                    CountsOf(labels_, target_.labels.size()))) {}
 
@@ -342,28 +327,31 @@ nlohmann::json ClassifyTask::DecidingOptions() const {
     deciding["overflow"] = OverflowName(task_.overflow);
     deciding["stride"] = task_.stride;
   }
+  if (by_text()) deciding["window_loss"] = WindowLossName(task_.window_loss);
   return WithSharedOptions(std::move(deciding), task_.epochs);
 }
 
 // Of sets and numbers every value counts.
-idx_t ClassifyTask::Counted(idx_t /*row*/) const {
+idx_t ClassifyTask::Counted(idx_t /*example*/) const {
   return labels_.empty() ? static_cast<idx_t>(target_.labels.size()) : 1;
 }
 
-double ClassifyTask::Weight(idx_t row) const {
+double ClassifyTask::Weight(idx_t example) const {
   if (weights_.empty()) return 0.0;
-  const std::int32_t label = labels_[static_cast<std::size_t>(row)];
+  const std::int32_t label = labels_[static_cast<std::size_t>(example)];
   return static_cast<double>(weights_[static_cast<std::size_t>(label)]);
 }
 
-Batch ClassifyTask::Gather(std::span<const idx_t> rows) const {
+Batch ClassifyTask::Gather(std::span<const idx_t> examples) const {
+  std::vector<idx_t> rows;
+  for (const idx_t example : examples) rows.push_back(FirstRow(example));
   Batch batch = GatherRows(train_, rows, info());
   batch.class_weights = weights_;
   batch.label_smoothing = static_cast<float>(task_.label_smoothing);
   const auto labels = static_cast<idx_t>(train_.values.size()) / train_.texts();
-  for (const idx_t r : rows) {
-    if (!labels_.empty()) batch.labels.push_back(labels_[static_cast<std::size_t>(r)]);
-    const auto values = train_.values.begin() + train_.text_of(r) * labels;
+  for (const idx_t example : examples) {
+    if (!labels_.empty()) batch.labels.push_back(labels_[static_cast<std::size_t>(example)]);
+    const auto values = train_.values.begin() + train_.text_of(FirstRow(example)) * labels;
     batch.values.insert(batch.values.end(), values, values + labels);
   }
   return batch;

@@ -86,7 +86,9 @@ std::vector<std::string> MetricNames(ProblemType problem);
 std::vector<Prediction> PredictionsOf(const ClassifyTarget& target, const ClassifyRows& rows,
                                       std::span<const double> scores);
 
-// Each row of a training text is learned from by itself, with the label of its text.
+// Each row of a training text is learned from by itself, with the label of its text; or each text
+// from the mean of its windows' scores (ClassifyOptions::window_loss). That is an example: a row of
+// RowTask.
 class ClassifyTask : public RowTask {
  public:
   ClassifyTask(const TrainOptions& options, const ClassifyOptions& task,
@@ -95,23 +97,36 @@ class ClassifyTask : public RowTask {
 
   std::string DataFingerprint() const override { return FingerprintOf(train_, held_out_); }
   nlohmann::json DecidingOptions() const override;
+  TaskLoss Accumulate(Context& context, idx_t micro, float scale, const StepDropout& dropout) final;
   TaskEvaluation Evaluate(Context& context, const EvalHooks& hooks) override;
   HeldOutTexts held_out_texts() const override;
 
  protected:
   double epochs() const { return task_.epochs; }
-  idx_t Counted(idx_t row) const override;
-  double Weight(idx_t row) const override;
-  Batch Gather(std::span<const idx_t> rows) const override;
-  const std::string& Where(idx_t row) const override { return train_.where(row); }
+  idx_t Counted(idx_t example) const override;
+  double Weight(idx_t example) const override;
+  // Of examples of one row each.
+  Batch Gather(std::span<const idx_t> examples) const override;
+  const std::string& Where(idx_t example) const override { return train_.where(FirstRow(example)); }
   bool CountsHits() const override { return target_.problem != ProblemType::kRegression; }
   const ClassifyRows& held_out() const { return held_out_; }
 
  private:
+  // Whether an example is a text with all its rows.
+  bool by_text() const { return task_.window_loss == WindowLoss::kMean; }
+  idx_t FirstRow(idx_t example) const;
+  idx_t RowCount(idx_t example) const;
+  // Adds what texts of several rows give to the gradients and to the loss.
+  void AccumulateTexts(Context& context, std::span<const idx_t> texts, float scale,
+                       const StepDropout& dropout, TaskLoss* loss);
+  // Adds the loss of a text. `logits` begin with its own (rows, labels); dlogits gets their
+  // gradients.
+  void AddTextLoss(idx_t text, std::span<const float> logits, float* dlogits, TaskLoss* loss) const;
+
   const ClassifyOptions task_;
   const ClassifyTarget target_;
   const ClassifyRows train_, held_out_;
-  const std::vector<std::int32_t> labels_;  // of each row to learn from; none: the text has values
+  const std::vector<std::int32_t> labels_;  // of each example; none: the text has values
   const std::vector<float> weights_;        // of the classes; empty: 1 each
 };
 

@@ -57,6 +57,9 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   CheckTaskOptions(given, "classify", MetricNames(task.problem));
   auto [info, options] = PrepareRowTraining(context, given, task.epochs);
   CheckClassLoss(task, task.problem);
+  const bool by_text = task.window_loss == WindowLoss::kMean;
+  Check(!by_text || task.overflow == text::Overflow::kWindow, ErrorCode::kUsage,
+        "window-loss: mean is of texts in several windows; add --overflow window, or leave it out");
   const ClassifyLimits limits = ClassifyLimitsOf(options.tokens, task);
   const ProblemType problem = task.problem;
   std::vector<std::string> notes;
@@ -91,7 +94,7 @@ TrainResult TrainClassifier(Context& context, const TrainOptions& given,
   if (target.problem != ProblemType::kRegression) {
     TellAboutClasses(hooks, "row", target.labels, rows.Counts(target), held.Counts(target));
   }
-  SetUpdates(task.epochs, rows.size(), &options);
+  SetUpdates(task.epochs, by_text ? rows.texts() : rows.size(), &options);
   ClassifyTask run(options, task, *tokenizer, info, target, std::move(rows), std::move(held));
   return RunTraining(context, options, run, hooks);
 }

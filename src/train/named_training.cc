@@ -130,6 +130,8 @@ NamedTraining ClassifierByName(NamedOptions& o, const TrainOptions& defaults) {
   auto task = NamedTaskOf<ClassifyOptions>(o);
   ReadNamedWeights(o, task.weights);
   o.Read("label_smoothing", task.label_smoothing);
+  o.ReadName("window_loss", task.window_loss,
+             [](const std::string& name) { return ParseWindowLoss(name); });
   return RunByName(o, task, defaults, TrainClassifier);
 }
 

@@ -34,8 +34,13 @@ std::span<const idx_t> RowTask::Micro(idx_t micro) const {
 
 TaskLoss RowTask::Accumulate(Context& context, idx_t micro, float scale,
                              const StepDropout& dropout) {
+  return AccumulateRows(context, Micro(micro), scale, dropout);
+}
+
+TaskLoss RowTask::AccumulateRows(Context& context, std::span<const idx_t> all, float scale,
+                                 const StepDropout& dropout) {
   std::map<idx_t, std::vector<idx_t>> groups;
-  for (const idx_t row : Micro(micro)) groups[Group(row)].push_back(row);
+  for (const idx_t row : all) groups[Group(row)].push_back(row);
   TaskLoss loss{0.0, CountsHits() ? 0 : -1};
   StepDropout own = dropout;
   std::size_t done = 0;

@@ -18,7 +18,8 @@ namespace longspan {
 class RowTask : public TextTask {
  public:
   StepSize Draw(idx_t step) final;
-  TaskLoss Accumulate(Context& context, idx_t micro, float scale, const StepDropout& dropout) final;
+  TaskLoss Accumulate(Context& context, idx_t micro, float scale,
+                      const StepDropout& dropout) override;
   std::vector<std::string> RowsOf(idx_t micro) const final;
   // With the length of the rows in the tokenizer's files: what is asked of the model, and what
   // measures it, then reads rows as long as those that it learned from and was measured on.
@@ -43,10 +44,13 @@ class RowTask : public TextTask {
   // Whether the loss tells how many are right.
   virtual bool CountsHits() const { return true; }
 
- private:
   // The rows of a micro-batch of the update drawn last; none: it has no such micro-batch.
   std::span<const idx_t> Micro(idx_t micro) const;
+  // Accumulate for these rows.
+  TaskLoss AccumulateRows(Context& context, std::span<const idx_t> rows, float scale,
+                          const StepDropout& dropout);
 
+ private:
   std::vector<idx_t> lengths_;
   LengthBatches order_;
   std::span<const std::vector<idx_t>> micros_;  // of the update drawn last

@@ -81,6 +81,11 @@ void TextTask::Save(const fs::path& directory) {
   model_->Save(directory);
 }
 
+Tensor TextTask::LogitsInStep(Context& context, Batch& rows, const StepDropout& dropout) {
+  global_.Mark(model_->info(), &rows);
+  return model_->LogitsInStep(context, rows.view(), dropout);
+}
+
 HeadLoss TextTask::LossAndGradients(Context& context, Batch& rows, float scale,
                                     const StepDropout& dropout) {
   global_.Mark(model_->info(), &rows);

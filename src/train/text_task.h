@@ -38,6 +38,8 @@ class TextTask : public TrainTask {
   // Adds what decides the bits of every such run; and the epochs that gave its updates, for
   // messages. 0: none did.
   nlohmann::json WithSharedOptions(nlohmann::json deciding, double epochs = 0.0) const;
+  // Marks the global tokens, then the logits of the forward of a step.
+  Tensor LogitsInStep(Context& context, Batch& rows, const StepDropout& dropout);
   // Marks the global tokens, then loss and gradients.
   HeadLoss LossAndGradients(Context& context, Batch& rows, float scale, const StepDropout& dropout);
 

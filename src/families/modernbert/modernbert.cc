@@ -228,20 +228,23 @@ Tensor ModernBert::Logits(Context& context, const BatchView& batch,
   return LogitsOfVisible(context, texts, packed);
 }
 
-Tensor ModernBert::LogitsOfTexts(Context& context, const BatchView& batch) const {
+Tensor ModernBert::LogitsOfTexts(Context& context, const BatchView& batch,
+                                 const StepDropout& dropout) const {
   const VisibleBatch texts = WithoutTargets(batch);
   const idx_t n = OwnTokens(context, texts.n()).size();
   Arena::Frame frame(context.arena(), Arena::Bytes<float>(n * config_.hidden_size));
   const View<float, 2> packed = TakeRows(frame, n, config_.hidden_size);
   const HeadReads reads = Head().reads();
   const LastRows last = ReadsTexts(reads) ? RowsOfHead(context, reads, texts.view()) : LastRows();
-  EncodeVisible(context, texts, packed, {}, {}, last);
-  return LogitsOfVisible(context, texts, last.Of(packed));
+  EncodeVisible(context, texts, packed, {}, dropout, last);
+  return LogitsOfVisible(context, texts, last.Of(packed), dropout);
 }
 
 Tensor ModernBert::LogitsOfVisible(Context& context, const VisibleBatch& texts,
-                                   const View<const float, 2>& packed) const {
-  Tensor logits = LogitsOf(context, Head(), parameters_, FreshBf16(context), texts.view(), packed);
+                                   const View<const float, 2>& packed,
+                                   const StepDropout& dropout) const {
+  Tensor logits =
+      LogitsOf(context, Head(), parameters_, FreshBf16(context), texts.view(), packed, dropout);
   if (texts.whole() || ReadsTexts(Head().reads())) return logits;
   Tensor all({texts.batch_tokens(), Head().outputs()});
   texts.Scatter(context, std::as_const(logits).view<2>(), all.view<2>());

@@ -76,8 +76,10 @@ class ModernBert {
   Tensor Logits(Context& context, const BatchView& batch, const View<const float, 2>& hidden) const;
 
   // What Encode and Logits give together, but for roundings where the head reads few rows; with
-  // ranks that share rows, on all of them. Together.
-  Tensor LogitsOfTexts(Context& context, const BatchView& batch) const;
+  // ranks that share rows, on all of them. Together. With an active `dropout` those of a training
+  // step, for heads that read texts.
+  Tensor LogitsOfTexts(Context& context, const BatchView& batch,
+                       const StepDropout& dropout = {}) const;
 
   // The loss over the batch's targets; no gradients, no dropout. Here and below a context with a
   // group of ranks (Context::SplitRows) makes the call theirs, together: each has the streams of
@@ -115,7 +117,7 @@ class ModernBert {
   // Logits of packed hidden states (n, C), of this rank's tokens where ranks share rows; or of
   // those alone that the head reads.
   Tensor LogitsOfVisible(Context& context, const VisibleBatch& texts,
-                         const View<const float, 2>& packed) const;
+                         const View<const float, 2>& packed, const StepDropout& dropout = {}) const;
   // stream (n, C), of this rank's tokens where ranks share rows, becomes the last hidden states of
   // the visible tokens: of those of `last` in its first rows.
   void EncodeVisible(Context& context, const VisibleBatch& texts, const View<float, 2>& stream,

@@ -435,6 +435,30 @@ void Reformer::EncodeInStep(Context& context, const ReformerBatch& batch,
   GatherRowsOfAll(context, h);
 }
 
+Tensor Reformer::LogitsInStep(Context& context, const ReformerBatch& batch,
+                              const StepDropout& dropout) const {
+  CheckBatch(batch, Pass::kTraining);
+  CheckShared(context, batch);
+  const HeadLayer& head = Head();
+  if (!ReadsTexts(head.reads())) RefuseTextLogits();
+  const idx_t own = OwnTokens(context, batch.rows * batch.tokens).size();
+  const idx_t channels = config_.hidden_size;
+  Arena::Frame frame(context.arena(), 2 * Arena::Bytes<float>(own * channels));
+  Streams s;
+  for (ResidualStream* stream : {&s.y1, &s.y2}) {
+    *stream = View<float, 2>(frame.Take<float>(own * channels), {own, channels});
+  }
+  ForwardInStep(context, batch, dropout, false, s);
+  const auto read = RowsOf(context, batch, {s.y1, s.y2}, dropout);
+  Tensor logits({read->count(), head.outputs()});
+  read->Read([&](idx_t begin, const View<const float, 2>& h) {
+    Tensor own_rows = CopyOf(context, h);  // which dropout overwrites
+    head.LogitsInStep(context, parameters_, dropout, own_rows.view<2>(),
+                      logits.view<2>().Rows(begin, h.extent[0]));
+  });
+  return logits;
+}
+
 // Forward, the head's gradient, backward: what every training loss has in common.
 void Reformer::Differentiate(Context& context, const ReformerBatch& batch,
                              const StepDropout& dropout, const HeadGradient& head_gradient) {

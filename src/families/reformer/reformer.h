@@ -133,6 +133,11 @@ class Reformer final : public GenerativeModel {
   double CotangentGradients(Context& context, const ReformerBatch& batch,
                             const View<const float, 2>& cotangent, const StepDropout& dropout);
 
+  // The logits (B, labels) of the forward of a step, whose head reads texts; nothing is kept.
+  // kUsage for other heads.
+  Tensor LogitsInStep(Context& context, const ReformerBatch& batch,
+                      const StepDropout& dropout) const;
+
   // The forward of such a step: writes h (B*T, 2C), what its head reads of every token, and keeps
   // nothing.
   void EncodeInStep(Context& context, const ReformerBatch& batch, const StepDropout& dropout,

@@ -106,6 +106,8 @@ class EqualRows {
   template <class T>
   static void Take(std::span<const T> from, idx_t begin, idx_t count, std::vector<T>* to) {
     if (from.empty()) return;
+    Check(begin + count <= std::ssize(from), ErrorCode::kUsage,
+          "batch: {} ids, roles or targets, need {} for its rows", from.size(), begin + count);
     const auto first = from.begin() + begin;
     to->insert(to->end(), first, first + count);
   }
@@ -113,6 +115,7 @@ class EqualRows {
     if (info.head == HeadKind::kSequence) {
       Take(from.labels, s.row, 1, &copy_.labels);
       Take(from.values, s.row * info.label_count(), info.label_count(), &copy_.values);
+      Take(from.dlogits, s.row * info.label_count(), info.label_count(), &copy_.dlogits);
       copy_.class_weights.assign(from.class_weights.begin(), from.class_weights.end());
       copy_.label_smoothing = from.label_smoothing;
     } else {
@@ -224,12 +227,7 @@ class ReformerTextModel final : public TextModel {
     ZeroRows(context, all.view<2>());
     EachGroup(batch, [&](const EqualRows& group, std::size_t) {
       const Tensor own = model_.LogitsOfTexts(context, ReformerBatch{group.batch()});
-      if (texts && !batch.documents.empty()) return CopyRows(context, own.view<2>(), all.view<2>());
-      for (std::size_t i = 0; texts && i < group.stretches().size(); ++i) {
-        CopyRows(context, own.view<2>().Rows(static_cast<idx_t>(i), 1),
-                 all.view<2>().Rows(group.stretches()[i].row, 1));
-      }
-      if (texts) return;
+      if (texts) return CopyTextLogits(context, batch, group, own, &all);
       EachStretch(batch, group, [&](idx_t from, idx_t to, idx_t tokens) {
         CopyRows(context, own.view<2>().Rows(from, tokens), all.view<2>().Rows(to, tokens));
       });
@@ -245,6 +243,16 @@ class ReformerTextModel final : public TextModel {
     return Sum(batch, [&](const ReformerBatch& rows, std::size_t group) {
       return model_.LossAndGradients(context, rows, scale, OfGroup(dropout, group));
     });
+  }
+  Tensor LogitsInStep(Context& context, const BatchView& batch,
+                      const StepDropout& dropout) override {
+    Tensor all({TextCount(batch), model_.LogitCount()});
+    EachGroup(batch, [&](const EqualRows& group, std::size_t number) {
+      const Tensor own =
+          model_.LogitsInStep(context, ReformerBatch{group.batch()}, OfGroup(dropout, number));
+      CopyTextLogits(context, batch, group, own, &all);
+    });
+    return all;
   }
   void EncodeInStep(Context& context, const BatchView& batch, const StepDropout& dropout,
                     const View<float, 2>& hidden) override {
@@ -322,6 +330,15 @@ class ReformerTextModel final : public TextModel {
     }
   }
 
+  // Copies the logits of a group's texts to their places among those of the batch.
+  static void CopyTextLogits(Context& context, const BatchView& batch, const EqualRows& group,
+                             const Tensor& own, Tensor* all) {
+    if (!batch.documents.empty()) return CopyRows(context, own.view<2>(), all->view<2>());
+    for (std::size_t i = 0; i < group.stretches().size(); ++i) {
+      CopyRows(context, own.view<2>().Rows(static_cast<idx_t>(i), 1),
+               all->view<2>().Rows(group.stretches()[i].row, 1));
+    }
+  }
   // Copies rows h of a group to their places in the batch.
   static void CopyGroup(Context& context, const BatchView& batch, const EqualRows& group,
                         const View<const float, 2>& h, const View<float, 2>& hidden) {
