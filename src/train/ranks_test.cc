@@ -235,9 +235,10 @@ class RankTraining : public ::testing::Test {
     PutFile(d_ / "lm", text);
     PutFile(d_ / "mlm", text);
     PutFile(d_ / "classify", classes);
+    PutFile(d_ / "windows", classes);
     PutFile(d_ / "embed", pairs);
     PutFile(d_ / "qa", answers);
-    for (const char* name : {"classify", "embed", "qa"}) {
+    for (const char* name : {"classify", "windows", "embed", "qa"}) {
       fs::rename(d_ / name, d_ / (std::string(name) + ".jsonl"));
     }
   }
@@ -253,6 +254,7 @@ class RankTraining : public ::testing::Test {
     o.batch = 1;
     o.accumulate = 4;
     if (!rows) o.tokens = 24;
+    if (task == "windows") o.tokens = 6;
     o.optimizer.learning_rate = 3e-3;
     o.compute.dropout = 0.1;
     o.checkpoints.log_every = 1;
@@ -264,9 +266,13 @@ class RankTraining : public ::testing::Test {
                            const TrainHooks& hooks) {
     if (task == "lm") return TrainLanguageModel(context, o, hooks);
     if (task == "mlm") return TrainMaskedLm(context, o, MaskedLmOptions(), hooks);
-    if (task == "classify") {
+    if (task == "classify" || task == "windows") {
       ClassifyOptions classify;
       classify.epochs = 0.0;
+      if (task == "windows") {
+        classify.overflow = text::Overflow::kWindow;
+        classify.window_loss = WindowLoss::kMean;
+      }
       return TrainClassifier(context, o, classify, hooks);
     }
     if (task == "embed") {
@@ -314,6 +320,18 @@ TEST_P(RankTasks, EveryNumberOfRanksGivesTheSameBits) {
     EXPECT_EQ(LossesOf(d_ / run), LossesOf(d_ / "one")) << ranks;
     EXPECT_TRUE(Weights(run) == Weights("one")) << ranks;
   }
+}
+
+// Texts whose windows run twice, and which have one to three.
+TEST_F(RankTraining, TextsInWindowsGiveTheSameBits) {
+  for (const int ranks : {1, 3}) {
+    TrainOptions o = Options("windows", std::to_string(ranks));
+    o.steps = 2;
+    o.checkpoints.eval_every = o.checkpoints.save_every = 0;
+    TrainOn(ranks, "windows", o);
+  }
+  EXPECT_EQ(LossesOf(d_ / "3"), LossesOf(d_ / "1"));
+  EXPECT_TRUE(Weights("3") == Weights("1"));
 }
 
 TEST_F(RankTraining, ARunThatStopsGoesOnWithAnotherNumberOfRanks) {

@@ -32,8 +32,9 @@ constexpr std::pair<std::string_view, std::string_view> kInWords[] = {
 
 // Those that are not saved where they have these values: runs from before there was a choice.
 constexpr std::pair<std::string_view, std::string_view> kIfNotSaved[] = {
-    {"dtype", "f32"},   {"gradient_streams", "f32"}, {"optimizer", "adamw"},
-    {"metric", "loss"}, {"documents", "joined"},     {"patience", "0"},
+    {"dtype", "f32"},        {"gradient_streams", "f32"}, {"optimizer", "adamw"},
+    {"metric", "loss"},      {"documents", "joined"},     {"patience", "0"},
+    {"window_loss", "each"},
 };
 
 using NameTable = std::span<const std::pair<std::string_view, std::string_view>>;

@@ -91,6 +91,13 @@ class WindowMeanTraining : public testing::Test {
     hooks.should_stop = [&] { return stop_after > 0 && step >= stop_after; };
     return TrainClassifier(context, o, task, hooks);
   }
+  ClassifierEval Evaluated(const std::string& run, const std::filesystem::path& rows) const {
+    ClassifierEvalOptions o;
+    o.model = d_ / run;
+    o.file = rows;
+    Context context(1);
+    return EvaluateClassifier(context, o);
+  }
   std::string Weights(const std::string& run) const {
     return GetFile(d_ / run / "model.safetensors");
   }
@@ -251,6 +258,45 @@ TEST_F(WindowMeanTraining, AStepIsThatOfPlainLoops) {
     }
     EXPECT_GT(largest, 1e-3);
   }
+}
+
+// The value of a text is 1 where one of its four windows has the words "a". A window of other words
+// says nothing of its text, so what is learned from each window lies near the mean of all values.
+// A mean over windows tells the texts apart: 4 for the window of "a", else 0.
+TEST_F(WindowMeanTraining, LearnsWhatOneWindowOfManySays) {
+  Rng rng(7);
+  const auto file = [&](const char* name) {
+    std::string lines;
+    for (idx_t n = 0; n < 48; ++n) {
+      std::string text = LettersFromB(&rng, 24);
+      const auto window = static_cast<std::size_t>(12 * rng.Below(4));
+      for (std::size_t w = 0; n % 2 == 1 && w < 6; ++w) text[window + 2 * w] = 'a';
+      lines += Json{{"text", text}, {"label", n % 2}}.dump() + "\n";
+    }
+    return PutFile(d_ / name, lines);
+  };
+  const auto rows = file("rows.jsonl"), others = file("others.jsonl");
+  double losses[2] = {};
+  for (const WindowLoss loss : {WindowLoss::kEach, WindowLoss::kMean}) {
+    const std::string run(WindowLossName(loss));
+    TrainOptions o = Options(run, rows);
+    const bool mean = loss == WindowLoss::kMean;
+    o.batch = mean ? 8 : 32;  // as many windows
+    o.steps = 60;
+    o.data.eval = others;
+    o.checkpoints.eval_every = o.checkpoints.save_every = 0;
+    o.optimizer.learning_rate = 1e-2;
+    o.compute.dropout = 0.0;
+    o.accumulate = 1;
+    const TrainResult result = Train(o, Task(ProblemType::kRegression, loss));
+    const ClassifierEval e = Evaluated(run, others);
+    EXPECT_EQ(e.windows, 4 * 48);
+    EXPECT_EQ(e.loss, result.eval_loss);
+    losses[mean ? 1 : 0] = e.loss;
+  }
+  constexpr double kBetween = 0.12;  // of 0.18, where each window has learned its best, and 0
+  EXPECT_GT(losses[0], kBetween);
+  EXPECT_LT(losses[1], kBetween);
 }
 
 TEST_F(WindowMeanTraining, AMeanNeedsWindows) {
