@@ -98,20 +98,29 @@ TaskModel::TaskModel(Model model, TaskOptions options) {
   inside_ = std::make_shared<const Inside>(std::move(inside));
 }
 
-TaskModel TaskModel::Load(const std::filesystem::path& directory, const TaskOptions& options,
-                          const ModelOptions& model) {
-  CheckOptions(options);  // before a load that may take long
+namespace {
+
+// What can be said before a load that may take long.
+void CheckBeforeLoad(const std::filesystem::path& directory, const TaskOptions& options) {
+  TaskModel::CheckOptions(options);
   if (options.overflow.value_or(text::Overflow::kWindow) == text::Overflow::kWindow) {
     CheckStrideFits(directory,
                     {.tokens = options.max_length, .stride = options.stride.value_or(0)});
   }
+}
+
+}  // namespace
+
+TaskModel TaskModel::Load(const std::filesystem::path& directory, const TaskOptions& options,
+                          const ModelOptions& model) {
+  CheckBeforeLoad(directory, options);
   return TaskModel(LoadWithTokenizer(directory, model), options);
 }
 
 TaskModel TaskModel::Load(Context& context, const std::filesystem::path& directory,
                           const TaskOptions& options, const ModelOptions& model) {
   return WithinContext(context, [&] {
-    CheckAlone(options);
+    CheckBeforeLoad(directory, options);
     CheckWeightsFit(context, directory);
     return Load(directory, options, model);
   });
