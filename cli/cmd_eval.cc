@@ -98,7 +98,7 @@ void CheckOptions(const EvalCommand& c, EvalKind kind, const ModelInfo& info) {
 // What needs no model, before anything of it is read.
 void CheckAlone(const EvalCommand& c) {
   GlobalRule::Parse(c.global);
-  if (!c.overflow.empty()) text::ParseOverflow(c.overflow);
+  if (!c.overflow.empty()) text::ParseOverflow(c.overflow, text::kRowOverflows);
   ParseDocuments(c.documents);
   if (!c.predictions.empty()) PredictionsFile::CheckPlace(c.predictions, c.data, c.model);
 }

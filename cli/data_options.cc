@@ -54,7 +54,7 @@ CLI::Option* AddLabelOption(CLI::App* command, DataOptions* data, const char* te
 void AddLabelOptions(CLI::App* command, DataOptions* data, bool listed) {
   AddPairOption(command, data, listed);
   AddLabelOption(command, data,
-                 "Column or field of the labels (default: label); in sets, a|b of a table is two");
+                 "Column or field of the labels (default: label); a|b: two of a set");
 }
 
 void Refusals::Add(const TextRow& row, const Error& why) {

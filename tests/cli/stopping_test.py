@@ -37,8 +37,8 @@ def listen():
 
 
 class Runs(Case):
-    def command(self, out, *more):
-        words = [support.PROGRAM, "train", "lm", "-m", self.start, "--train", self.text, "-o", out,
+    def command(self, out, *more, model=None):
+        words = [support.PROGRAM, "train", "lm", "-m", model or self.start, "--train", self.text, "-o", out,
                  *SMALL_RUN, *more]
         return [str(word) for word in words]
 
@@ -290,7 +290,7 @@ class Starting(Runs):
         out, other = self.dir / "run", self.dir / "other"
         self.train(out)
         self.ok("init", "--preset", "tiny", "--seed", "7", "-o", other)
-        result = run(*self.command(out, "--resume", "-m", other)[1:])
+        result = run(*self.command(out, "--resume", model=other)[1:])
         self.assertEqual(result.returncode, 3, result.stderr)
         self.assertIn("is not the model that the run", result.stderr)
         for folder in out.glob("checkpoint-*"):
@@ -371,7 +371,7 @@ class Starting(Runs):
         huge = b"\x00\x00\x00\x7f" * ((end - begin) // 4)
         weights.write_bytes(whole[:head + begin] + huge + whole[head + end:])
         out = self.dir / "run"
-        result = run(*self.command(out, "-m", model)[1:])
+        result = run(*self.command(out, model=model)[1:])
         self.assertEqual(result.returncode, 6, result.stderr)
         lines = result.stderr.splitlines()
         named = [line for line in lines if re.search(r"its rows: bytes \d+ to \d+ of \S*text.txt", line)]

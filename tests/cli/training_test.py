@@ -420,7 +420,7 @@ class Training(Case):
         self.assertIn(f"{report['in_windows']} of them in windows",
                       self.ok("eval", "-m", judge, self.dir / "test.csv", *windows))
         self.fails(2, "eval", "-m", judge, self.dir / "test.csv", "--overflow", "fold",
-                   says=["window, truncate, error"])
+                   says=["overflow is 'fold', need window, truncate or error"])
 
     def test_labels_without_a_row_are_named(self):
         rows = [(letter, "a") for letter in LETTERS[:6]] + [("j", "b")]

@@ -305,7 +305,10 @@ TEST(ModernBert, StepsAreFittedIntoMemory) {
   const std::size_t most = needs({}), least = needs(all);
   ASSERT_LT(least, most);
   EXPECT_EQ(made->Fit(1, 900, most, {}, 2).recompute, 0u);
-  EXPECT_EQ(made->Fit(1, 900, least, {}, 2).recompute, config.layers());
+  // The last layer keeps little for a head that reads few rows, so it may stay as it is.
+  const StepPolicy fewest = made->Fit(1, 900, least, {}, 2);
+  EXPECT_GE(fewest.recompute + 1, config.layers());
+  EXPECT_LE(needs(fewest), least);
   const StepPolicy between = made->Fit(1, 900, (least + most) / 2, {}, 2);
   EXPECT_LE(needs(between), (least + most) / 2);
   EXPECT_THROW(made->Fit(1, 900, least / 4, {}, 2), Error);
