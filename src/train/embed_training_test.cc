@@ -19,6 +19,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/files.h"
 #include "train/embed_task.h"
+#include "train/stop_after_test.h"
 #include "train/trainer.h"
 #include "train/training_test.h"
 
@@ -79,13 +80,7 @@ class EmbedTraining : public testing::Test {
   TrainResult Train(const TrainOptions& o, const EmbedTrainingOptions& task, int threads = 2,
                     idx_t stop_after = 0) const {
     Context context(threads);
-    idx_t step = 0;
-    TrainHooks hooks;
-    hooks.on_event = [&](const TrainEvent& event) {
-      if (event.kind == TrainEvent::Kind::kStep) step = event.step;
-    };
-    hooks.should_stop = [&] { return stop_after > 0 && step >= stop_after; };
-    return TrainEmbedder(context, o, task, hooks);
+    return TrainEmbedder(context, o, task, StopAfter(stop_after));
   }
   std::string Weights(const std::string& run) const {
     return GetFile(d_ / run / "model.safetensors");

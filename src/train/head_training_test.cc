@@ -16,6 +16,7 @@
 #include "train/answer_task.h"
 #include "train/choice_task.h"
 #include "train/schedule.h"
+#include "train/stop_after_test.h"
 #include "train/token_class_task.h"
 #include "train/trainer.h"
 
@@ -165,26 +166,20 @@ class HeadTraining : public testing::Test {
   static TrainResult Train(const std::string& task, const TrainOptions& o, int threads = 2,
                            idx_t stop_after = 0, const ClassWeights& weights = {}) {
     Context context(threads);
-    idx_t step = 0;
-    TrainHooks hooks;
-    hooks.on_event = [&](const TrainEvent& event) {
-      if (event.kind == TrainEvent::Kind::kStep) step = event.step;
-    };
-    hooks.should_stop = [&] { return stop_after > 0 && step >= stop_after; };
     if (task == "token-classify") {
       TokenClassOptions own;
       own.epochs = 0.0;
       own.weights = weights;
-      return TrainTokenClassifier(context, o, own, hooks);
+      return TrainTokenClassifier(context, o, own, StopAfter(stop_after));
     }
     if (task == "qa") {
       AnswerTaskOptions own;
       own.epochs = 0.0;
-      return TrainQuestionAnswering(context, o, own, hooks);
+      return TrainQuestionAnswering(context, o, own, StopAfter(stop_after));
     }
     ChoiceTaskOptions own;
     own.epochs = 0.0;
-    return TrainMultipleChoice(context, o, own, hooks);
+    return TrainMultipleChoice(context, o, own, StopAfter(stop_after));
   }
 
   void PutRows(const std::string& task, int rows) const {

@@ -18,6 +18,7 @@
 #include "train/evaluate.h"
 #include "train/lm_data.h"
 #include "train/schedule.h"
+#include "train/stop_after_test.h"
 #include "train/text_data.h"
 
 namespace longspan {
@@ -242,13 +243,7 @@ class TrainTest : public testing::Test {
 
   TrainResult Train(const TrainOptions& options, int threads = 2, idx_t stop_after = 0) const {
     Context context(threads);
-    idx_t step = 0;
-    TrainHooks hooks;
-    hooks.on_event = [&](const TrainEvent& event) {
-      if (event.kind == TrainEvent::Kind::kStep) step = event.step;
-    };
-    hooks.should_stop = [&] { return stop_after > 0 && step >= stop_after; };
-    return TrainLanguageModel(context, options, hooks);
+    return TrainLanguageModel(context, options, StopAfter(stop_after));
   }
 
   std::string Weights(const std::string& run) const {

@@ -11,6 +11,7 @@
 #include "model/load_options.h"
 #include "tasks/scores.h"
 #include "train/classify_task.h"
+#include "train/stop_after_test.h"
 #include "train/training_test.h"
 #include "train/window_mean_ref.h"
 
@@ -83,13 +84,7 @@ class WindowMeanTraining : public testing::Test {
   static TrainResult Train(const TrainOptions& o, const ClassifyOptions& task, int threads = 2,
                            idx_t stop_after = 0) {
     Context context(threads);
-    idx_t step = 0;
-    TrainHooks hooks;
-    hooks.on_event = [&](const TrainEvent& event) {
-      if (event.kind == TrainEvent::Kind::kStep) step = event.step;
-    };
-    hooks.should_stop = [&] { return stop_after > 0 && step >= stop_after; };
-    return TrainClassifier(context, o, task, hooks);
+    return TrainClassifier(context, o, task, StopAfter(stop_after));
   }
   ClassifierEval Evaluated(const std::string& run, const std::filesystem::path& rows) const {
     ClassifierEvalOptions o;
