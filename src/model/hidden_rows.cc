@@ -167,8 +167,8 @@ LastRows RowsOfHead(const Context& context, HeadReads reads, const BatchView& ba
 double LeftOutFlop(HeadReads reads, const BatchView& batch, double numbers, idx_t frozen,
                    bool backward) {
   if (reads == HeadReads::kEveryToken || reads == HeadReads::kMeanTokens) return 0.0;
-  if (reads == HeadReads::kLabelledTokens && batch.labels.empty())
-    return 0.0;  // no loss, but logits
+  // Without labels there is no loss, but logits of all tokens.
+  if (reads == HeadReads::kLabelledTokens && batch.labels.empty()) return 0.0;
   const idx_t others = batch.rows * batch.tokens - std::ssize(TokensRead(reads, batch));
   const double passed = (backward ? 3.0 : 1.0) * numbers - static_cast<double>(frozen);
   return 2.0 * static_cast<double>(others) * passed;

@@ -122,7 +122,7 @@ TaskModel TaskModel::Load(Context& context, const std::filesystem::path& directo
   return WithinContext(context, [&] {
     CheckBeforeLoad(directory, options);
     CheckWeightsFit(context, directory);
-    return Load(directory, options, model);
+    return TaskModel(LoadWithTokenizer(directory, model), options);
   });
 }
 

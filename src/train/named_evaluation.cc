@@ -20,12 +20,10 @@ NamedEvaluation NameMetrics(const EvalResult& result) {
 }
 
 NamedEvaluation NameMetrics(const MaskedLmEval& result) {
-  NamedEvaluation named{{}, result.counted, {}, result.notes};
-  std::vector<TrainMetric>& m = named.metrics;
-  m.push_back({"loss", result.loss});
-  m.push_back({"perplexity", result.perplexity});
-  m.push_back({"accuracy", result.accuracy});
-  return named;
+  return {{{"loss", result.loss}, {"perplexity", result.perplexity}, {"accuracy", result.accuracy}},
+          result.counted,
+          {},
+          result.notes};
 }
 
 NamedEvaluation NameMetrics(const ClassifierEval& result) {
@@ -81,12 +79,10 @@ NamedEvaluation NameMetrics(const AnswerEval& result) {
 }
 
 NamedEvaluation NameMetrics(const ChoiceEval& result) {
-  NamedEvaluation named{{}, result.questions, result.cut, result.notes};
-  std::vector<TrainMetric>& m = named.metrics;
-  m.push_back({"loss", result.loss});
-  m.push_back({"accuracy", result.accuracy});
-  m.push_back({"chance", result.chance});
-  return named;
+  return {{{"loss", result.loss}, {"accuracy", result.accuracy}, {"chance", result.chance}},
+          result.questions,
+          result.cut,
+          result.notes};
 }
 
 NamedEvaluation NameMetrics(const EmbedderEval& result) {
@@ -107,14 +103,14 @@ NamedEvaluation NameMetrics(const EmbedderEval& result) {
 }
 
 NamedEvaluation NameMetrics(const RerankerEval& result) {
-  NamedEvaluation named{{}, result.pairs, result.cut, result.notes};
-  std::vector<TrainMetric>& m = named.metrics;
-  m.push_back({"loss", result.loss});
-  m.push_back({"accuracy", result.accuracy});
-  m.push_back({"average_precision", result.average_precision});
-  m.push_back({"mrr", result.mrr});
-  m.push_back({"ndcg", result.ndcg});
-  return named;
+  return {{{"loss", result.loss},
+           {"accuracy", result.accuracy},
+           {"average_precision", result.average_precision},
+           {"mrr", result.mrr},
+           {"ndcg", result.ndcg}},
+          result.pairs,
+          result.cut,
+          result.notes};
 }
 
 // ---- options ------------------------------------------------------------------------------------
